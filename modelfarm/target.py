@@ -1,0 +1,165 @@
+"""Targets: docker/<target>/target.yaml, one folder for all that makes a format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelfarm.document import INVALID, Document, Shape, Where
+from modelfarm.errors import UsageError, nearest
+from modelfarm.schema import Anything, Boolean, Either, Field, Integer, Number, Record, Sequence, Table, Text
+
+TOOLCHAINS = Path(__file__).resolve().parent.parent / "docker"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A format that a model can become, and the folder that knows how."""
+
+    name: str
+    title: str
+    folder: Path
+    reads: tuple[str, ...]
+    makes: str
+    python: str
+    precisions: tuple[str, ...]
+    promises: tuple[str, ...]
+    device: str
+    seconds: int
+    options: Record
+    defaults: Mapping[str, Any]
+
+    @property
+    def requirements(self) -> Path:
+        """Return the lock file of the toolchain's Python packages."""
+        return self.folder / "requirements.txt"
+
+    @property
+    def converter(self) -> Path:
+        """Return the module that jobkit runs."""
+        return self.folder / "converter.py"
+
+
+_SIZE = r"[0-9]{1,15}|[0-9]{1,12}(\.[0-9]{1,9})? ?[KMG]i?B"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A number of bytes, such as 512MiB or 2GiB."""
+
+    def check(self, document: Document, node: yaml.Node, where: Where) -> Any:
+        text = Text(pattern=_SIZE, like="a size such as 512MiB").check(document, node, where)
+        return text if text is INVALID else parse_size(text)
+
+    def json(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^(?:{_SIZE})$"}]}
+
+
+def parse_size(text: str) -> int:
+    """Read a size; KiB, MiB, GiB are powers of 1024, KB, MB, GB of 1000."""
+    digits = text.rstrip("KMGiB ")
+    unit = text[len(digits):].strip()
+    factor = (1024 if "i" in unit else 1000) ** ("KMG".find(unit[0]) + 1) if unit else 1
+    return int(float(digits) * factor)
+
+
+# The types that target.yaml may give an option.
+_TYPES: dict[str, Shape] = {
+    "boolean": Boolean(),
+    "integer": Integer(),
+    "number": Number(),
+    "text": Text(),
+    "size": Size(),
+    "texts": Sequence(of=Text()),
+    "axes": Table(of=Table(of=Text(pattern=r"[A-Za-z_]\w*", like="a name for the axis"),
+                           keys=Text(pattern=r"\d", like="the number of an axis"))),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An option of a target; its default is checked as a recipe's value would be."""
+
+    def check(self, document: Document, node: yaml.Node, where: Where) -> Any:
+        values = _OPTION.check(document, node, where)
+        if isinstance(node, yaml.MappingNode) and isinstance(values["type"], str):
+            for key, value in node.value:
+                if key.value == "default":
+                    values["default"] = _shape(values).check(document, value, (*where, "default"))
+        return values
+
+    def json(self) -> dict[str, Any]:
+        return _OPTION.json()
+
+
+_OPTION = Record(fields={
+    "type": Field(shape=Text(choices=tuple(_TYPES)), required=True),
+    "help": Field(shape=Text(), required=True),
+    "default": Field(shape=Anything(), help="left out: none"),
+    "minimum": Field(shape=Integer()),
+    "maximum": Field(shape=Integer()),
+    "choices": Field(shape=Sequence(of=Text(), least=1)),
+})
+
+_NAME = Text(pattern=r"(?!precision$)[a-z][a-z0-9_]*", like="a name in small letters, and not precision")
+
+_TARGET = Record(fields={
+    "title": Field(shape=Text(), required=True),
+    "reads": Field(shape=Sequence(of=Text(choices=("torch", "onnx", "tflite")), least=1), required=True),
+    "makes": Field(shape=Text(), required=True),
+    "python": Field(shape=Text(pattern=r"3\.\d+", like="a Python version such as 3.11"), required=True),
+    "precisions": Field(shape=Sequence(of=Text(), least=1), required=True),
+    "promises": Field(shape=Sequence(of=Text(), least=1), required=True),
+    "device": Field(shape=Text(choices=("cpu", "gpu")), default="cpu"),
+    "seconds": Field(shape=Integer(minimum=1), default=1800),
+    "options": Field(shape=Table(of=Option(), keys=_NAME), default={}),
+})
+
+
+def read_target(file: Path) -> Target:
+    """Read a target.yaml; raises RecipeError with every problem of it."""
+    document = Document.open(file)
+    values = document.read(_TARGET)
+    document.raise_problems()
+    precisions = tuple(values["precisions"])
+    return Target(
+        name=file.parent.name, title=values["title"], folder=file.parent, reads=tuple(values["reads"]),
+        makes=values["makes"], python=values["python"], precisions=precisions, promises=tuple(values["promises"]),
+        device=values["device"], seconds=values["seconds"], options=_options(values["options"], precisions),
+        defaults={name: entry["default"] for name, entry in values["options"].items()})
+
+
+def _options(entries: Mapping[str, Any], precisions: tuple[str, ...]) -> Record:
+    precision = Text(choices=precisions)
+    fields = {name: Field(shape=_shape(entry), help=entry["help"], default=entry["default"])
+              for name, entry in entries.items()}
+    choice = Either(scalar=precision, sequence=Sequence(of=precision, least=1))
+    return Record(fields={
+        "precision": Field(shape=choice, default=[precisions[0]], help="one precision or several"), **fields})
+
+
+def _shape(entry: Mapping[str, Any]) -> Shape:
+    bounds = {name: bound for name in ("minimum", "maximum") if isinstance(bound := entry[name], int)}
+    if entry["type"] == "integer":
+        return Integer(**bounds)
+    if entry["type"] == "number":
+        return Number(**bounds)
+    if entry["type"] == "text" and isinstance(entry["choices"], list):
+        return Text(choices=tuple(choice for choice in entry["choices"] if choice is not INVALID))
+    return _TYPES[entry["type"]]
+
+
+def read_targets(toolchains: Path = TOOLCHAINS) -> dict[str, Target]:
+    """Read every target of a folder, by name."""
+    return {file.parent.name: read_target(file) for file in sorted(toolchains.glob("*/target.yaml"))}
+
+
+def choose_target(targets: Mapping[str, Target], name: str) -> Target:
+    """Return a target by name; raises UsageError with the nearest names."""
+    if name not in targets:
+        raise UsageError(f"there is no target {name!r}; {nearest(name, targets)}")
+    return targets[name]
