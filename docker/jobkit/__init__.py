@@ -1,0 +1,40 @@
+"""The image's half of the job contract: standard library and numpy only, Python 3.8 and later.
+
+A converter imports from here what it needs: the job, the runtime that it returns, and the errors that it raises.
+"""
+
+from jobkit.errors import (
+    CheckpointError,
+    ContractError,
+    GraphError,
+    Interrupted,
+    JobError,
+    OptionError,
+    Refused,
+    SourceError,
+    brief,
+)
+from jobkit.events import Events
+from jobkit.job import FileSource, Input, Job, Output, TorchSource
+from jobkit.runtime import Device, Runtime, Tensor
+
+__all__ = [
+    "CheckpointError",
+    "ContractError",
+    "Device",
+    "Events",
+    "FileSource",
+    "GraphError",
+    "Input",
+    "Interrupted",
+    "Job",
+    "JobError",
+    "OptionError",
+    "Output",
+    "Refused",
+    "Runtime",
+    "SourceError",
+    "Tensor",
+    "TorchSource",
+    "brief",
+]

@@ -1,0 +1,81 @@
+"""A loaded model as every target shows it to the job: a callable with a signature and a device."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Tuple, Union
+
+import numpy as np
+
+from jobkit.job import LatencyPlan
+
+Arrays = Dict[str, "np.ndarray[Any, Any]"]
+
+# Fewer runs than this give no 95th percentile worth the name.
+LEAST_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output as the target's runtime reports it; a free axis has a name instead of a size."""
+
+    name: str
+    shape: Tuple[Union[int, str], ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where the runtime was meant to run and where it did run."""
+
+    wanted: str
+    used: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A loaded model. `run` takes arrays by input name and gives arrays by output name."""
+
+    run: Callable[[Arrays], Arrays]
+    inputs: Tuple[Tensor, ...]
+    outputs: Tuple[Tensor, ...]
+    device: Device
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Run the model once."""
+        return self.run(inputs)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds that one run takes."""
+
+    median_ms: float
+    p95_ms: float
+    runs: int
+    sample: str
+
+
+def measure(runtime: Runtime, inputs: Arrays, plan: LatencyPlan, sample: str) -> Latency:
+    """Time single runs of `runtime` on `inputs`; both the warm-up and the measurement keep to ``plan.seconds``."""
+    _timed_runs(runtime, inputs, plan.warmup, 0, plan.seconds)
+    least = min(LEAST_RUNS, plan.runs)
+    times = np.asarray(_timed_runs(runtime, inputs, max(plan.runs, 1), max(least, 1), plan.seconds)) * 1e3
+    return Latency(
+        median_ms=round(float(np.median(times)), 4),
+        p95_ms=round(float(np.percentile(times, 95)), 4),
+        runs=len(times),
+        sample=sample,
+    )
+
+
+def _timed_runs(runtime: Runtime, inputs: Arrays, most: int, least: int, seconds: float) -> List[float]:
+    times: List[float] = []
+    began = time.perf_counter()
+    while len(times) < most and (len(times) < least or time.perf_counter() - began < seconds):
+        start = time.perf_counter()
+        runtime(inputs)
+        times.append(time.perf_counter() - start)
+    return times
