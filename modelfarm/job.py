@@ -1,0 +1,162 @@
+"""Jobs: one conversion with all its inputs, what the image is told, and what it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from modelfarm.errors import ConversionError
+from modelfarm.recipe import Input, Output, Recipe
+from modelfarm.target import Target
+
+SCHEMA = 1  # of job.json, result.json and the key: raise it when any of them changes its meaning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """A file that goes into a job: `role` is weights, source, module, pictures, arrays or toolchain."""
+
+    role: str
+    name: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One (model, variant) conversion; `identity` is everything that `key` is the digest of."""
+
+    recipe: Recipe
+    target: Target
+    variant: str
+    precision: str
+    options: Mapping[str, Any]
+    materials: tuple[Material, ...]
+    random_weights: bool
+    golden_waived: bool
+    runner: str
+    identity: Mapping[str, Any]
+    key: str
+
+    @property
+    def name(self) -> str:
+        """Return `model/variant`, as output and messages name the job."""
+        return f"{self.recipe.name}/{self.variant}"
+
+    @property
+    def dynamic(self) -> Mapping[str, Mapping[int, str]]:
+        """Return the axes left open, by input name and axis number."""
+        axes = self.options.get("dynamic") or {}
+        return {name: {int(axis): label for axis, label in table.items()} for name, table in axes.items()}
+
+    def having(self, role: str) -> tuple[Material, ...]:
+        """Return the materials of one role."""
+        return tuple(material for material in self.materials if material.role == role)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """What job.json says; paths are relative to the job folder."""
+
+    model: str
+    target: str
+    variant: str
+    precision: str
+    source: Mapping[str, Any]
+    options: Mapping[str, Any]
+    inputs: Sequence[Input]
+    outputs: Sequence[Output]
+    samples: Sequence[str]
+    calibration: str | None
+    promises: Sequence[str]
+    latency: Mapping[str, float]
+    reference: bool = True
+    schema: int = SCHEMA
+
+    def write(self, file: Path) -> None:
+        """Write job.json."""
+        document = asdict(self)
+        for entry in document["inputs"]:
+            del entry["picture"]
+        file.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """A tensor as the target's runtime reports it; an open axis is a name."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Inference times of one sample, in milliseconds."""
+
+    median_ms: float
+    p95_ms: float
+    runs: int
+    sample: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where the runtime was meant to run, and where it ran."""
+
+    wanted: str
+    used: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What result.json of a successful job says."""
+
+    files: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    device: Device
+    latency: Latency
+    timings: Mapping[str, float]
+    facts: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+def read_result(file: Path) -> JobResult:
+    """Read result.json; raises ConversionError with the toolchain's own words where the job failed."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if document["ok"]:
+            return _result(document)
+        failure = _failure(document["error"])
+    except FileNotFoundError:
+        raise ConversionError("the toolchain ended without a result",
+                              remedy="convert.log holds its last words") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConversionError(f"{file.name} is not what the farm expects: {type(error).__name__}: {error}",
+                              remedy="the toolchain's jobkit and the farm must be of one version") from error
+    raise failure
+
+
+def _result(document: Mapping[str, Any]) -> JobResult:
+    signature = document["signature"]
+    return JobResult(
+        files=tuple(document["files"]), inputs=_tensors(signature["inputs"]), outputs=_tensors(signature["outputs"]),
+        device=Device(**document["device"]), latency=Latency(**document["latency"]), timings=document["timings"],
+        facts=document["facts"], versions=document["versions"])
+
+
+def _tensors(entries: Sequence[Mapping[str, Any]]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(name=entry["name"], shape=tuple(entry["shape"]), dtype=entry["dtype"]) for entry in entries)
+
+
+def _failure(error: Mapping[str, Any]) -> ConversionError:
+    if error["kind"] == "refused":
+        return ConversionError(error["message"], remedy=error["remedy"])
+    last = "".join(f"\n    {line}" for line in error["log"][-8:])
+    return ConversionError(f"{error['class']}: {error['message']}{last}",
+                           remedy=error["remedy"] or "convert.log holds the whole output")

@@ -1,0 +1,161 @@
+"""Plans: recipes and a target become jobs, each with its materials and its key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelfarm.digest import Digests, key_of
+from modelfarm.document import Document
+from modelfarm.errors import MachineError, UsageError
+from modelfarm.job import SCHEMA, Job, Material
+from modelfarm.lookup import Lookup, Progress
+from modelfarm.recipe import Recipe, TorchSource
+from modelfarm.runners import Runner
+from modelfarm.target import Target
+
+RANDOM = "random"  # WEIGHTS=random
+_RECIPE_PARTS = ("inputs", "outputs", "decoder", "samples", "expect", "limits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for, beside models and target."""
+
+    weights: str = ""
+    options: str = ""
+    expect: str = ""
+
+    def __post_init__(self) -> None:
+        if self.expect not in ("", "none"):
+            raise UsageError(f"EXPECT={self.expect} is not known; the only value is none",
+                             remedy="EXPECT=none says that the recipe's golden results do not describe these weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Plans jobs for one target."""
+
+    target: Target
+    runner: Runner
+    lookup: Lookup
+    digests: Digests
+    request: Request
+    progress: Progress | None = None
+
+    def jobs(self, recipe: Recipe) -> Iterator[Job]:
+        """Yield the jobs of a recipe, one for each precision.
+
+        Raises UsageError where the target does not read the recipe's source or an option is off,
+        MachineError where files are missing.
+        """
+        if recipe.source.kind not in self.target.reads:
+            raise UsageError(f"target {self.target.name} cannot read a {recipe.source.kind} source, "
+                             f"as {recipe.name} has; it reads {' and '.join(self.target.reads)}")
+        given = _parse_options(self.request.options, self.target)
+        options = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {}), **given}
+        precisions = options.pop("precision", self.target.precisions[0])
+        precisions = [precisions] if isinstance(precisions, str) else list(dict.fromkeys(precisions))
+        materials = tuple(self._materials(recipe))
+        for precision in precisions:
+            yield self._job(recipe, precision, options, given, materials)
+
+    def _job(self, recipe: Recipe, precision: str, options: Mapping[str, Any], given: Mapping[str, Any],
+             materials: tuple[Material, ...]) -> Job:
+        waived = self.request.expect == "none"
+        identity = {
+            "schema": SCHEMA, "model": recipe.name, "target": self.target.name, "precision": precision,
+            "source": _source_identity(recipe), "options": dict(options),
+            "recipe": {part: recipe.values[part] for part in _RECIPE_PARTS},
+            "golden": not waived, "weights": RANDOM if self._random else "given",
+            "materials": [[material.role, material.name, material.sha256] for material in materials],
+            "toolchain": self.runner.identity(self.target, self.digests),
+        }
+        return Job(recipe=recipe, target=self.target, precision=precision, options=options, materials=materials,
+                   variant=self._variant(precision, given), random_weights=self._random, golden_waived=waived,
+                   runner=self.runner.name, identity=identity, key=key_of(identity))
+
+    @property
+    def _random(self) -> bool:
+        return self.request.weights == RANDOM
+
+    def _variant(self, precision: str, given: Mapping[str, Any]) -> str:
+        """Name the variant; what differs from the recipe shows, so that `latest` is never an experiment."""
+        parts = [self.target.name]
+        if len(self.target.precisions) > 1:
+            parts.append(precision)
+        parts += [f"{name}{_brief(value)}" for name, value in sorted(given.items()) if name != "precision"]
+        return "-".join([*parts, RANDOM] if self._random else parts)
+
+    def _materials(self, recipe: Recipe) -> Iterator[Material]:
+        source = recipe.source
+        if isinstance(source, TorchSource):
+            yield self._material("module", source.module)
+            if not self._random:
+                yield self._material("weights", self._weights(recipe))
+        elif self._random:
+            raise UsageError(f"WEIGHTS=random needs an architecture; {recipe.name} is made from a file")
+        else:
+            yield self._material("source", self._weights(recipe))
+        for pattern_role in ("pictures", "arrays"):
+            for file in self.lookup.matching(getattr(recipe.samples, pattern_role), recipe.folder):
+                yield self._material(pattern_role, file)
+        if recipe.decoder and recipe.decoder.module:
+            yield self._material("decoder", recipe.decoder.module)
+        if recipe.decoder and recipe.decoder.options.get("labels"):
+            yield self._material("labels", recipe.folder / recipe.decoder.options["labels"])
+
+    def _weights(self, recipe: Recipe) -> Path:
+        if self.request.weights:
+            return self.lookup.given(self.request.weights)
+        source = recipe.source
+        named = source.weights if isinstance(source, TorchSource) else source.file
+        return self.lookup.file(named, recipe.folder, self.progress)
+
+    def _material(self, role: str, path: Path) -> Material:
+        try:
+            return Material(role=role, name=path.name, path=path, sha256=self.digests.file(path))
+        except OSError as error:
+            raise MachineError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _source_identity(recipe: Recipe) -> dict[str, Any]:
+    source = recipe.source
+    if isinstance(source, TorchSource):
+        return {"kind": source.kind, "factory": source.factory, "arguments": dict(source.arguments)}
+    return {"kind": source.kind}
+
+
+def _parse_options(text: str, target: Target) -> dict[str, Any]:
+    """Read OPTIONS="opset=11 simplify=false" against the target's options; raises UsageError."""
+    if not text.strip():
+        return {}
+    pairs = [word.partition("=") for word in text.split()]
+    if broken := [name for name, equals, _ in pairs if not equals]:
+        raise UsageError(f"OPTIONS: {broken[0]!r} has no value", remedy='write OPTIONS="name=value name=value"')
+    document = Document(Path("OPTIONS"), "\n".join(f"{name}: {value}" for name, _, value in pairs))
+    values = document.read(target.options)
+    if document.problems:
+        said = (": ".join(part for part in (problem.where, problem.message) if part) for problem in document.problems)
+        raise UsageError("; ".join(f"OPTIONS: {words}" for words in said))
+    return {name: values[name] for name, _, _ in pairs}
+
+
+def _brief(value: Any) -> str:
+    """Return a value as part of a variant's name."""
+    if value is False or value in ({}, []):
+        return "-none"
+    if isinstance(value, str | int | float):
+        return "" if value is True else re.sub(r"[^A-Za-z0-9.]+", "_", str(value))
+    return f"-{key_of(value)[:6]}"
+
+
+def parse_models(text: str, known: Sequence[str]) -> list[str]:
+    """Split MODEL= into names: one, several with commas, or `all`; raises UsageError where it is empty."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("which model?", remedy=f"say MODEL=name, MODEL=a,b or MODEL=all; known: {', '.join(known)}")
+    return list(known) if names == ["all"] else list(dict.fromkeys(names))
