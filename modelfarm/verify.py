@@ -1,0 +1,54 @@
+"""Verification: a case in, a verdict out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelfarm.gates.evidence import Case, Evidence, Seen
+from modelfarm.gates.gate import GATES, GateResult
+from modelfarm.gates.parity import ParityRow
+
+__all__ = ["Case", "GateResult", "ParityRow", "Seen", "Verdict", "verify"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """All gates in their order, the parity of every column on every sample, and what was seen."""
+
+    gates: tuple[GateResult, ...]
+    rows: tuple[ParityRow, ...] = ()
+    predictions: tuple[Seen, ...] = ()
+
+    @property
+    def failure(self) -> GateResult | None:
+        """Return the gate that failed; None where the artifact may be published."""
+        return next((gate for gate in self.gates if gate.state == "failed"), None)
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the artifact may be published."""
+        return self.failure is None
+
+    @property
+    def worst(self) -> dict[str, float]:
+        """Return the greatest error by unit: px, score and relative, as far as there are such columns."""
+        return {unit: float(np.max([row.error for row in self.rows if row.unit == unit]))
+                for unit in dict.fromkeys(row.unit for row in self.rows)}
+
+
+def verify(case: Case) -> Verdict:
+    """Put an artifact through the gates in their order; the first failure leaves the later ones unrun.
+
+    Raises RecipeError where the decoder does not fit the outputs, or the precision has no limits.
+    """
+    evidence = Evidence(case)
+    gates: list[GateResult] = []
+    for name, gate in GATES.items():
+        failed = bool(gates) and gates[-1].state in ("failed", "not run")
+        gates.append(GateResult(name=name, state="not run", summary="") if failed else gate(name, evidence))
+    ended = {gate.name: gate.state for gate in gates}
+    comparable = ended["finite"] == "passed" and not list(evidence.shape_problems)
+    return Verdict(gates=tuple(gates), rows=evidence.rows if comparable else (),
+                   predictions=evidence.seen if comparable else ())
