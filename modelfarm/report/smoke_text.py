@@ -1,0 +1,159 @@
+"""The smoke report's text: what a person wants to read about one verified job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Document = Mapping[str, Any]
+
+_WIDTH = 100
+_BAR = 30  # characters of the longest step's bar
+_SHOWN = ("python", "torch", "onnx", "onnxruntime")  # versions worth a line; smoke.json has all
+_MARKS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped", "not run": "not run"}
+
+
+def smoke_text(document: Document) -> str:
+    """Write the report of a smoke document; all figures are the document's own."""
+    sections = [_head(document), _gates(document), _parity(document), _predictions(document),
+                _measures(document), _times(document)]
+    return "\n\n".join("\n".join(lines) for section in sections if (lines := list(section))) + "\n"
+
+
+def _head(document: Document) -> Iterator[str]:
+    yield f"{document['model']} / {document['variant']}   version {document['version']}"
+    yield "=" * _WIDTH
+    if document["description"]:
+        yield document["description"]
+    yield ""
+    if document["random_weights"]:
+        yield "  weights  RANDOM: good for sizes and times, not for results"
+    yield f"  made     {document['made_at']}, runner {document['runner']}, precision {document['precision']}"
+    chosen = [item for item in document["made_from"] if item["role"] not in ("pictures", "arrays")]
+    for index, item in enumerate(chosen):
+        yield f"  {'from' if not index else '':<8} {item['name']} (sha256 {item['sha256'][:12]}…)"
+    versions = document.get("versions", {})
+    if shown := [f"{name} {versions[name]}" for name in _SHOWN if name in versions]:
+        yield f"  with     {', '.join(shown)}"
+    if options := [f"{name}={_brief(value)}" for name, value in document["options"].items()]:
+        yield f"  options  {', '.join(options)}"
+
+
+def _gates(document: Document) -> Iterator[str]:
+    gates = document["gates"]
+    counts = [f"{sum(gate['state'] == state for gate in gates)} {state}" for state in _MARKS
+              if any(gate["state"] == state for gate in gates)]
+    yield _title("gates", ", ".join(counts) + ("" if document["passed"] else ": not published"))
+    for gate in gates:
+        first, *rest = _wrapped(gate["summary"], _WIDTH - 23)
+        yield f"  {_MARKS[gate['state']]:<8} {gate['name']:<12} {first}".rstrip()
+        yield from (f"{'':<23} {line}" for line in rest)
+        yield from (f"{'':<23} - {reason}" for reason in gate["reasons"])
+
+
+def _parity(document: Document) -> Iterator[str]:
+    if not document["columns"]:
+        return
+    yield _title("parity with the source", "greatest errors over all samples")
+    header = ("column", "unit", "max", "mean", "relative", "cosine", "limit", "worst sample")
+    rows = [(row["column"] + ("" if row["passed"] else " !"), row["unit"], _figure(row["max_error"]),
+             _figure(row["mean_error"]), _figure(row["relative"]), str(row["cosine"]), _figure(row["limit"]),
+             f"{row['sample']} (of {row['samples']})") for row in document["columns"]]
+    yield from _table(header, rows, left=(0, 1, 7))
+
+
+def _predictions(document: Document) -> Iterator[str]:
+    seen = document["predictions"]
+    if not seen:
+        return
+    yield _title("predictions", "the artifact's, and where the source's read otherwise those too")
+    width = max(len(entry["sample"]) for entry in seen)
+    for entry in seen:
+        ours = [_prediction(found) for found in entry["artifact"]] or ["nothing found"]
+        theirs = [_prediction(found) for found in entry["reference"]] or ["nothing found"]
+        for index, line in enumerate(ours):
+            yield f"  {entry['sample'] if not index else '':<{width}}  {line}"
+        if theirs != ours:
+            yield from (f"  {'':<{width}}  source: {line}" for line in theirs)
+
+
+def _prediction(found: Mapping[str, Any]) -> str:
+    if "labels" in found:
+        ranked = list(zip(found["labels"], found["scores"], strict=True))[:3]
+        return ", ".join(f"{label} {_figure(score)}" for label, score in ranked)
+    points = "".join(f" {x:.1f},{y:.1f}" for x, y in found["landmarks"])
+    box = " ".join(f"{value:.1f}" for value in found["box"])
+    return f"{found['score']:.4f} at {box}" + (f"; landmarks{points}" if points else "")
+
+
+def _measures(document: Document) -> Iterator[str]:
+    before = document["previous"] or {}
+    yield _title("latency and size", f"beside {before['version']}, the last good one" if before else "")
+    latency = document.get("latency")
+    if latency:
+        earlier = before.get("latency") or {}
+        where = document["device"]
+        yield (f"  latency  {_figure(latency['median_ms'])} ms median, {_figure(latency['p95_ms'])} ms p95 of "
+               f"{latency['runs']} runs on {latency['sample']}"
+               + _change(latency["median_ms"], earlier.get("median_ms")))
+        yield f"  device   {where['used']} ({where['detail']})"
+    yield f"  size     {_bytes(document['size'])}" + _change(document["size"], before.get("size"))
+    if len(document["files"]) > 1:
+        yield from (f"           {name} {_bytes(size)}" for name, size in document["files"].items())
+
+
+def _times(document: Document) -> Iterator[str]:
+    timings = {step: spent for step, spent in document["timings"].items() if isinstance(spent, int | float)}
+    if not timings:
+        return
+    yield _title("where the time went", "seconds")
+    width, longest = max(map(len, timings)), max(timings.values()) or 1
+    for step, spent in timings.items():
+        yield f"  {step:<{width}}  {spent:>8.3g}  {'█' * round(_BAR * spent / longest)}".rstrip()
+
+
+def _title(words: str, remark: str = "") -> str:
+    return f"{words} ({remark})" if remark else words
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    for row in (header, *rows):
+        cells = (f"{cell:<{width}}" if column in left else f"{cell:>{width}}"
+                 for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        yield ("  " + "  ".join(cells)).rstrip()
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
+    return lines
+
+
+def _figure(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_brief(item)}" for name, item in value.items()) + "}"
+    return _bytes(value) if isinstance(value, int) and value >= 1 << 20 else str(value)
+
+
+def _change(now: float, before: float | None) -> str:
+    if not before:
+        return ""
+    percent = 100 * (now - before) / before
+    return "  (as before)" if abs(percent) < 1 else f"  ({percent:+.0f} %)"
+
+
+def _bytes(count: int) -> str:
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= step:
+            return f"{count / step:.3g} {unit}"
+    return f"{count} bytes"
+
