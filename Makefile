@@ -1,0 +1,78 @@
+# The user's door. `make help` shows what there is; docs/user-guide.md explains it.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+INV := $(VENV)/bin/python -m invoke
+
+# MODELS_DIR, ARTIFACTS and the other settings reach the farm through its environment: make hands on what stands on
+# its command line.
+
+# $(call flag,NAME,option): --option 'value' where the variable NAME was given.
+flag = $(if $($1),--$2 '$(subst ','\'',$($1))')
+CONVERT = $(call flag,MODEL,model) $(call flag,WEIGHTS,weights) $(call flag,OPTIONS,options) $(call flag,EXPECT,expect)
+TARGETS := $(patsubst docker/%/target.yaml,%,$(wildcard docker/*/target.yaml))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo $(TARGETS) models status show doctor view clean gc schema test check bench setup setup-dev
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  MODEL=name[,name] or all   WEIGHTS=file or random   OPTIONS=\"opset=11 simplify=false\"   EXPECT=none"
+	@echo "  MODELS_DIR= ARTIFACTS= MODELFARM_DATA= MODELFARM_CACHE= TORCH_INDEX= JOBS=2   see docs/user-guide.md"
+
+demo: setup ## convert the bundled model and show what it sees
+	@$(INV) demo
+
+$(TARGETS): setup ## convert MODEL= to this target, prove it, keep it
+	@$(INV) convert --target $@ $(CONVERT)
+
+models: setup ## what there is to convert
+	@$(INV) models
+
+status: setup ## what has been converted
+	@$(INV) status
+
+show: setup ## the smoke-test report of the latest artifact of MODEL=
+	@$(INV) show $(call flag,MODEL,model) $(call flag,VARIANT,variant)
+
+doctor: setup ## what this machine can and cannot do, and the remedies
+	@$(INV) doctor
+
+view: setup ## the graph of MODEL= in netron, on loopback
+	@$(INV) view $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(call flag,PORT,port)
+
+gc: setup ## remove all but the newest KEEP=3 versions of each variant
+	@$(INV) gc $(call flag,KEEP,keep)
+
+clean: setup ## remove failures and leftovers; artifacts stay
+	@$(INV) clean
+
+schema: setup ## write docs/recipe.schema.json
+	@$(INV) schema
+
+test: setup-dev ## every test that this machine can run
+	@$(VENV)/bin/python -m pytest $(TESTS)
+
+check: setup-dev ## style, types, coverage of the core, test size
+	@$(INV) check
+
+bench: setup-dev ## timings, as ratios of pairs in one run
+	@$(INV) bench
+
+setup: $(VENV)/ready
+setup-dev: $(VENV)/ready-dev
+
+# Built under a temporary name: an interrupted install is never used.
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "modelfarm needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Say: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "setting up $(VENV) (once) ..."
+	@rm -rf $(VENV).partial && $(PYTHON) -m venv $(VENV).partial
+	@$(VENV).partial/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	@rm -rf $(VENV) && mv $(VENV).partial $(VENV) && touch $@
+
+$(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
+	@echo "setting up the tools for tests and checks (once) ..."
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,144 @@
+"""The life of one job: find it in the store, or stage, run, verify and publish it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelfarm.artifact import Artifact
+from modelfarm.console import Console
+from modelfarm.errors import ArtifactError, ConversionError, FarmError, GateError, Interrupted
+from modelfarm.job import Job
+from modelfarm.runners import Runner
+from modelfarm.runners.runner import Events
+from modelfarm.store import Stage, Store
+
+if TYPE_CHECKING:
+    from modelfarm.gates.gate import GateResult
+
+LOG = "convert.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A published artifact, and whether it was there already."""
+
+    job: Job
+    artifact: Artifact
+    cached: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builder:
+    """Builds jobs with one runner into one store; `cancelled` ends a running one early."""
+
+    store: Store
+    runner: Runner
+    cancelled: Callable[[], bool] = lambda: False
+
+    def find(self, job: Job) -> Built | None:
+        """Return the job's artifact where the store has it whole, and point `latest` to it."""
+        try:
+            artifact = self.store.find(job.recipe.name, job.variant, job.key)
+        except ArtifactError:
+            return None
+        if artifact is None:
+            return None
+        self.store.point_latest(artifact)
+        return Built(job=job, artifact=artifact, cached=True)
+
+    def build(self, job: Job, console: Console) -> Built:
+        """Return the job's artifact, made now unless the store has it.
+
+        Raises ConversionError, GateError or MachineError; what failed is kept under `failed/`.
+        """
+        with self.store.lock(job.key, waiting=lambda who: console.note(f"waiting for {who}, which makes the same"),
+                             cancelled=self.cancelled):
+            self._discard_damaged(job, console)
+            if found := self.find(job):
+                return found
+            self.runner.prepare(job.target, console)
+            with self.store.stage() as stage:
+                return self._make(job, stage, console)
+
+    def _discard_damaged(self, job: Job, console: Console) -> None:
+        try:
+            self.store.find(job.recipe.name, job.variant, job.key)
+        except ArtifactError as error:
+            kept = self.store.discard_damaged(job.recipe.name, job.variant, job.key, error.message)
+            console.note(f"{error.message}; moved to {kept}, building it anew")
+
+    def _make(self, job: Job, stage: Stage, console: Console) -> Built:
+        # Imported here: only a job that is really made needs numpy and its friends.
+        from modelfarm.trial import Trial
+
+        trial = Trial(job=job, folder=stage.folder, scratch=stage.scratch, digests=self.store.digests)
+        try:
+            with console.step("prepare the samples"):
+                trial.prepare()
+            self._run(job, stage, console)
+            with console.step("check the gates"):
+                verdict = trial.judge(self.store.latest(job.recipe.name, job.variant))
+            if failure := verdict.failure:
+                raise _stopped(failure)
+            with console.step("publish"):
+                artifact = self.store.publish(stage, job.recipe.name, job.variant, job.key)
+        except (ConversionError, GateError) as error:
+            raise self._kept(job, stage, error) from error
+        return Built(job=job, artifact=artifact, cached=False)
+
+    def _run(self, job: Job, stage: Stage, console: Console) -> None:
+        """Run the converter and show its steps; raises ConversionError where it ended without a result."""
+        log = stage.folder / LOG
+        log.touch()
+        events = Events(stage.scratch / "out" / "events.jsonl", console)
+        _Warmup().start()
+
+        def tick() -> None:
+            events.poll()
+            if self.cancelled():
+                raise Interrupted("stopped", remedy="the next run starts this job again")
+
+        try:
+            ended = self.runner.run(job.target, stage.scratch, log, tick)
+        finally:
+            events.close()
+        if not (stage.scratch / "out" / "result.json").is_file():
+            last = "".join(f"\n    {line}" for line in log.read_text(errors="replace").splitlines()[-5:])
+            raise ConversionError(f"the toolchain {ended.why} after {ended.seconds:.0f} s and left no result{last}")
+
+    def _kept(self, job: Job, stage: Stage, error: FarmError) -> FarmError:
+        """Keep what failed for reading, and say where."""
+        for name in ("job.json", "out/result.json"):
+            if (stage.scratch / name).is_file():
+                shutil.copy(stage.scratch / name, stage.folder)
+        kept = self.store.fail(stage, job.recipe.name, job.variant, job.key, str(error))
+        remedy = "; ".join(part for part in (error.remedy, f"everything is kept in {_shown(kept)}") if part)
+        return type(error)(error.message, remedy=remedy)
+
+
+def _stopped(gate: GateResult) -> GateError:
+    reasons = "".join(f"\n    {reason}" for reason in gate.reasons)
+    return GateError(f"gate {gate.name}: {gate.summary}{reasons}", remedy="nothing was published")
+
+
+class _Warmup(threading.Thread):
+    """Imports what the gates need while the converter runs on another core."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+
+    def run(self) -> None:
+        import modelfarm.trial  # noqa: F401
+        from modelfarm.decoders.nms import warm_up
+
+        warm_up()
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the working folder where it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

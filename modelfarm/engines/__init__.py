@@ -1,0 +1,1 @@
+"""Engines: what runs the jobs of a plan."""

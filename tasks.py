@@ -1,0 +1,122 @@
+"""Invoke tasks: what the Makefile calls. Each opens the farm and calls one thing.
+
+Imports stand inside the tasks: `invoke` loads this file for every command, and a cached conversion must be quick.
+"""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from modelfarm.door import door
+
+
+@task
+def convert(context: Context, target: str = "onnx", model: str = "", weights: str = "", options: str = "",
+            expect: str = "") -> None:
+    """Convert models to a target, prove the result, and keep it."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.plan import Request
+
+        request = Request(weights=weights, options=options, expect=expect)
+        raise SystemExit(Farm.here().convert(target, model, request, console))
+
+
+@task
+def demo(context: Context) -> None:
+    """Convert the bundled model and show what it sees."""
+    with door() as console:
+        from modelfarm.demo import demonstrate
+        from modelfarm.farm import Farm
+
+        raise SystemExit(demonstrate(Farm.here(), console))
+
+
+@task
+def models(context: Context) -> None:
+    """List what there is to convert."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().list_models(console)
+
+
+@task
+def status(context: Context) -> None:
+    """List what has been converted."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().list_artifacts(console)
+
+
+@task
+def show(context: Context, model: str = "", variant: str = "onnx") -> None:
+    """Print the smoke-test report of the latest artifact."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        console.line(Farm.here().artifact(model, variant).path("smoke.log").read_text())
+
+
+@task
+def doctor(context: Context) -> None:
+    """Say what this machine can and cannot do, and the remedies."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().examine(console)
+
+
+@task
+def view(context: Context, model: str = "", variant: str = "onnx", port: str = "8080") -> None:
+    """Show the graph of the latest artifact in netron, on loopback."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.viewer import view_graph
+
+        view_graph(Farm.here().artifact(model, variant), port, console)
+
+
+@task
+def gc(context: Context, keep: str = "3") -> None:
+    """Remove all but the newest versions of each variant."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().collect(keep, console)
+
+
+@task
+def clean(context: Context) -> None:
+    """Remove failures and what killed runs left."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().clean(console)
+
+
+@task
+def schema(context: Context) -> None:
+    """Write the JSON Schema of recipes, which editors complete from."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().write_schema(console)
+
+
+@task
+def check(context: Context) -> None:
+    """Check style, types, coverage of the core and the size of the tests."""
+    from ci import checks
+
+    raise SystemExit(checks.run())
+
+
+@task
+def bench(context: Context) -> None:
+    """Measure, as ratios of pairs in one run."""
+    from ci import bench as benchmarks
+
+    raise SystemExit(benchmarks.run())
