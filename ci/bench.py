@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from modelfarm.artifact import MANIFEST, version_of
 from modelfarm.console import Console
+from modelfarm.digest import key_of
 from modelfarm.errors import FarmError
 from modelfarm.farm import Farm
 from modelfarm.plan import Planner, Request
@@ -24,6 +27,7 @@ _INVOKE = [sys.executable, "-m", "invoke"]
 def run() -> int:
     """Run every benchmark and print its figures; timings are never a verdict."""
     bench_cached()
+    bench_status(300)
     bench_cold("digits")
     bench_cold("yolov5n-0.5-face")
     return 0
@@ -35,6 +39,24 @@ def bench_cached() -> None:
     _quiet(command)
     pairs = _pairs(lambda: _quiet(command), lambda: _quiet([*_INVOKE, "--version"]), count=15)
     _print("make onnx MODEL=digits, cached", "invoke --version", pairs)
+
+
+def bench_status(count: int) -> None:
+    """Time the list of a store with hundreds of artifacts, copies of one under other keys."""
+    farm = Farm.here()
+    model = farm.artifact("digits", "onnx")
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(count):
+            key = key_of(number)
+            folder = Path(scratch) / "digits" / f"onnx-{number % 10}" / version_of(key)
+            shutil.copytree(model.folder, folder)
+            (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace(model.key, key))
+
+        def status() -> None:
+            _quiet(["make", "status"], ARTIFACTS=scratch)
+
+        pairs = _pairs(status, lambda: _quiet([*_INVOKE, "--version"]), count=7)
+        _print(f"make status, {count} artifacts", "invoke --version", pairs)
 
 
 def bench_cold(model: str) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelfarm.contradictions import is_file
 from modelfarm.digest import Digests
 from modelfarm.errors import MachineError, UsageError
-from modelfarm.recipe import NamedFile, is_file
+from modelfarm.recipe import NamedFile
 
 _SUBFOLDERS = ("", "weights", "images")  # of a data folder
 _CHUNK = 1 << 20

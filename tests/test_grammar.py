@@ -14,6 +14,8 @@ import yaml
 
 from modelfarm.document import Document
 from modelfarm.grammar import json_schema, recipe_shape
+from modelfarm.settings import ROOT
+from modelfarm.target import read_targets
 from tests.recipes import BUNDLED, OPTIONS
 
 SCHEMA = json_schema(OPTIONS)
@@ -212,3 +214,9 @@ def _properties(schema: Any) -> Any:
     for holder, key in _places(schema):
         if key == "properties":
             yield from holder[key]
+
+
+def test_the_schema_that_editors_read_is_the_readers_own() -> None:
+    written = json.loads((ROOT / "docs" / "recipe.schema.json").read_text())
+    targets = {name: target.options for name, target in read_targets().items()}
+    assert written == json.loads(json.dumps(json_schema(targets))), "run `make schema`"

@@ -53,7 +53,7 @@ def test_a_settings_unknown_value_is_a_usage_error(stocked: Shop, name: str, val
 def test_a_broken_recipe_lists_every_problem_with_its_line(shop: Shop, own_models: OwnModels) -> None:
     models = own_models("shape: [1, 1, 8, 8], dtype: float32", "shpe: [1, 1, 8, 8], dtype: float31")
     ran = Shop(artifacts=shop.artifacts, models=models).run("convert", "--model", "digits")
-    assert_fails(ran, 3, "shpe", "did you mean shape", "float31", "float32", "'shape' is missing", "model.yaml:11")
+    assert_fails(ran, 3, "shpe", "did you mean shape", "float31", "float32", "'shape' is missing", "model.yaml:12")
 
 
 def test_missing_weights_say_where_they_were_sought(shop: Shop) -> None:
