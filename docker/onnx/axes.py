@@ -70,6 +70,8 @@ def try_batch(runtime: Runtime, sample: Arrays) -> dict[str, list[int | None]]:
 
 def _follow(name: str, alone: Array, other: Array, double: Array) -> list[int | None]:
     constant = alone.shape == double.shape and np.array_equal(alone, other)
+    if not constant and not alone.ndim:
+        raise OptionError(f"the output {name} is a single number, which mixes the items of a batch", EXPORT_ANEW)
     expected = alone if constant else np.concatenate([alone, other])
     if expected.shape != double.shape:
         raise OptionError(

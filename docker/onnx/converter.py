@@ -21,6 +21,7 @@ from graph import (
     make_plain,
     opset_of,
     read_graph,
+    restore_names,
     rewrite_graph,
     write_graph,
 )
@@ -117,7 +118,9 @@ def _from_torch(job: Job, options: Options, work: Path) -> onnx.ModelProto:
     with job.events.step(f"export to ONNX, opset {opset}"):
         export(model.module, inputs, work / "exported.onnx", opset=opset, names=names, dynamic=options.dynamic)
     job.facts.update(model.facts())
-    return read_graph(work / "exported.onnx")
+    graph = read_graph(work / "exported.onnx")
+    restore_names(graph, names[1])
+    return graph
 
 
 def _example(job: Job) -> list[np.ndarray[Any, Any]]:

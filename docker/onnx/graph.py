@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -52,6 +52,14 @@ def input_values(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Give the inputs of `model` without the weights, which old files list among them."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [value for value in model.graph.input if value.name not in weights]
+
+
+def restore_names(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Give the outputs of `model` the names that it was exported with, in place: the exporter drops a constant's."""
+    for value, name in zip(model.graph.output, names, strict=False):
+        if value.name != name:
+            model.graph.node.append(onnx.helper.make_node("Identity", [value.name], [name]))
+            value.name = name
 
 
 def check_names(model: onnx.ModelProto, job: Job) -> None:

@@ -34,7 +34,15 @@ def open_graph(path: Path, *, optimised: bool = True) -> Runtime:
     names = [tensor.name for tensor in outputs]
 
     def run(inputs: Arrays) -> Arrays:
-        return dict(zip(names, session.run(names, inputs), strict=True))
+        try:
+            return dict(zip(names, session.run(names, inputs), strict=True))
+        except Exception as error:
+            sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            raise GraphError(
+                f"ONNX Runtime cannot run {path.name} on {sizes}: {brief(error)}",
+                "where other sizes run, the graph holds a value worked out for one of them: "
+                "compute it from the tensors in forward(), or leave these axes fixed",
+            ) from error
 
     return Runtime(run, tuple(_tensor(value) for value in session.get_inputs()), outputs, _device(session))
 

@@ -71,6 +71,11 @@ def compare(original: Runtime, simplified: Runtime, samples: Iterable[Arrays]) -
             if name not in found or found[name].shape != array.shape or found[name].dtype != array.dtype:
                 raise GraphError(f"simplification lost the output {name!r} or changed its shape or type", REMEDY)
             excess = difference(array, found[name])
+            if excess > 1 and difference(array, original(sample)[name]) > 1:
+                raise GraphError(
+                    f"the output {name!r} is another each time that the graph runs: something in it is random",
+                    "take it out of forward(); dropout(training=True) is the usual one",
+                )
             if excess > 1:
                 raise GraphError(
                     f"simplification changes the output {name!r} on sample {index}: "

@@ -60,7 +60,8 @@ def columns(outputs: Outputs, decoder: Decoder | None, size: tuple[int, int]) ->
 
 def compare(reference: Column, output: Column, *, sample: str, group: str, limits: Limits) -> ParityRow:
     """Judge one column of one sample; errors that are no numbers fail."""
-    expected, found = (np.asarray(column.values, np.float64) for column in (reference, output))
+    # At least one axis: an output may be a single number.
+    expected, found = (np.atleast_1d(np.asarray(column.values, np.float64)) for column in (reference, output))
     errors = np.abs(found - expected)
     judged = errors[_likely(reference, output)]
     unit = reference.unit or RELATIVE
