@@ -6,10 +6,11 @@ Everything here is light until a terminal is there to draw on: a cached job prin
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -50,6 +51,7 @@ class _LiveBar:
 
     def close(self) -> None:
         self._live.remove_task(self._task)
+        self._live.refresh()  # or the bar would stand until something else is drawn
 
 
 class Step:
@@ -74,7 +76,7 @@ class Step:
 class Console:
     """Where the farm talks to people: standard output, or any text stream.
 
-    On GitHub each section folds. With `live` false, or no terminal, nothing is redrawn.
+    On GitHub and GitLab each section folds. With `live` false, or no terminal, nothing is redrawn.
     """
 
     def __init__(self, stream: TextIO | None = None, *, live: bool | None = None) -> None:
@@ -83,7 +85,7 @@ class Console:
         self._live_wanted = (self._stream.isatty() and not ci) if live is None else live
         self._live: Progress | None = None
         self._lock = threading.Lock()
-        self._github = bool(os.environ.get("GITHUB_ACTIONS"))
+        self._service = _ci_service()
 
     def line(self, text: str = "") -> None:
         """Print one line, above whatever is being redrawn."""
@@ -106,16 +108,32 @@ class Console:
     @contextmanager
     def section(self, title: str) -> Iterator[None]:
         """Print a heading, and fold what follows where the CI service can."""
-        self.line(f"::group::{title}" if self._github else title)
+        self.line(_opening(self._service, title))
         try:
             yield
         finally:
-            if self._github:
-                self.line("::endgroup::")
+            if closing := _closing(self._service, title):
+                self.line(closing)
 
     def begin(self, text: str) -> Step:
         """Start a step that is ended by hand."""
         return Step(self, text, self._bar(text))
+
+    def meter(self, text: str) -> Callable[[float, float], None]:
+        """Return what takes the progress of work that may never start: its step begins with the first figures.
+
+        The step ends when all is done.
+        """
+        running: list[Step] = []
+
+        def show(done: float, total: float) -> None:
+            if not running:
+                running.append(self.begin(text))
+            running[0].progress(done, total)
+            if total and done >= total:
+                running.pop().end()
+
+        return show
 
     @contextmanager
     def step(self, text: str) -> Iterator[Step]:
@@ -153,6 +171,28 @@ class Console:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
+
+
+def _ci_service() -> str:
+    return next((name for name in ("GITHUB_ACTIONS", "GITLAB_CI") if os.environ.get(name)), "")
+
+
+def _opening(service: str, title: str) -> str:
+    if service == "GITHUB_ACTIONS":
+        return f"::group::{title}"
+    return _mark("start", title) + title if service == "GITLAB_CI" else title
+
+
+def _closing(service: str, title: str) -> str:
+    if service == "GITHUB_ACTIONS":
+        return "::endgroup::"
+    return _mark("end", title) if service == "GITLAB_CI" else ""
+
+
+def _mark(side: str, title: str) -> str:
+    """Return GitLab's mark of a section: https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections."""
+    name = re.sub("[^A-Za-z0-9_.-]+", "_", title)
+    return f"\x1b[0Ksection_{side}:{int(time.time())}:{name}\r\x1b[0K"
 
 
 class Recorder(Console):

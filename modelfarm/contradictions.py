@@ -25,7 +25,7 @@ def contradictions(values: Mapping[str, Any], file: Path, modules: list[Path]) -
     yield from _output_problems(values["outputs"], values["decoder"])
     for name, entry in _valid_items(values["inputs"]):
         yield from _shape_problems(name, entry)
-    yield from _axis_problems(values)
+    yield from axis_problems(values["inputs"], values["targets"])
     samples = values["samples"]
     if isinstance(samples, dict) and not (samples["pictures"] or samples["arrays"] or samples["random"]):
         yield ("samples",), "names no sample at all: give pictures, arrays or random"
@@ -98,9 +98,10 @@ def _picture_problems(where: Where, picture: dict[str, Any], channels: int) -> I
         yield where, "`resize: short` needs `short`, the length of the short side in pixels"
 
 
-def _axis_problems(values: Mapping[str, Any]) -> Iterator[Contradiction]:
-    inputs = dict(_valid_items(values["inputs"]))
-    for target, options in _valid_items(values["targets"]):
+def axis_problems(inputs: Any, targets: Any) -> Iterator[Contradiction]:
+    """Yield what is wrong with open axes, `dynamic` among the options of a target: they must be the inputs'."""
+    inputs = dict(_valid_items(inputs))
+    for target, options in _valid_items(targets):
         for name, axes in _valid_items(options.get("dynamic")):
             where = ("targets", target, "dynamic", name)
             if name not in inputs:

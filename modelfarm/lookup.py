@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,11 +66,17 @@ class Lookup:
         The first folder in which a pattern matches serves it. Raises MachineError naming all
         patterns that match nothing.
         """
+        return self.matching_all({"": patterns}, recipe)[""]
+
+    def matching_all(self, groups: Mapping[str, Sequence[str]], recipe: Path) -> dict[str, list[Path]]:
+        """Return, for each group of patterns, what `matching` would; one error names what is missing in all."""
+        patterns = dict.fromkeys(pattern for group in groups.values() for pattern in group)
         found = {pattern: self._match(pattern, recipe) for pattern in patterns}
         if missing := [pattern for pattern, files in found.items() if not files]:
             raise MachineError(f"no file matches {', '.join(missing)}; sought in {_listed(self.folders(recipe))}",
                                remedy="put the files there, or name their folder in MODELFARM_DATA")
-        return list(dict.fromkeys(file for files in found.values() for file in files))
+        return {name: list(dict.fromkeys(file for pattern in group for file in found[pattern]))
+                for name, group in groups.items()}
 
     def _match(self, pattern: str, recipe: Path) -> list[Path]:
         for folder in self.folders(recipe):
@@ -103,6 +109,7 @@ class Lookup:
     def _download(self, named: NamedFile, progress: Progress | None) -> Path:
         assert named.url
         file = self._download_of(named)
+        _sweep(file)
         partial = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             _fetch(named.url, partial, self.timeout, progress)
@@ -113,6 +120,25 @@ class Lookup:
         finally:
             with contextlib.suppress(OSError):
                 partial.unlink()
+
+
+def _sweep(file: Path) -> None:
+    """Remove what killed downloads of a file left; the name of each ends with its process."""
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*"):
+        number = left.name.rpartition(".")[2]
+        if number.isdecimal() and not _alive(int(number)):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
 
 
 def _listed(folders: Sequence[Path]) -> str:
@@ -140,6 +166,8 @@ def _fetch(url: str, file: Path, timeout: float, progress: Progress | None) -> N
                            remedy="download it by hand, and say WEIGHTS=path") from error
     if total and done != total:
         raise MachineError(f"{url} ended after {done} of {total} bytes", remedy="try again")
+    if progress and not total:
+        progress(done, done)  # the server did not say where the end is: here
 
 
 def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:

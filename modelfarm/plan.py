@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from modelfarm.contradictions import axis_problems
 from modelfarm.digest import Digests, key_of
 from modelfarm.document import Document
 from modelfarm.errors import MachineError, UsageError
@@ -46,6 +48,11 @@ class Planner:
     request: Request
     progress: Progress | None = None
 
+    @cached_property
+    def given(self) -> dict[str, Any]:
+        """Return the options of the command line; raises UsageError where the target does not know them."""
+        return _parse_options(self.request.options, self.target)
+
     def jobs(self, recipe: Recipe) -> Iterator[Job]:
         """Yield the jobs of a recipe, one for each precision.
 
@@ -55,15 +62,19 @@ class Planner:
         if recipe.source.kind not in self.target.reads:
             raise UsageError(f"target {self.target.name} cannot read a {recipe.source.kind} source, "
                              f"as {recipe.name} has; it reads {' and '.join(self.target.reads)}")
-        given = _parse_options(self.request.options, self.target)
-        options = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {}), **given}
+        given = self.given
+        for where, message in axis_problems(recipe.values["inputs"], {self.target.name: given}):
+            raise UsageError(f"OPTIONS: {'.'.join(map(str, where[2:]))}: {message}")
+        usual = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {})}
+        options = {**usual, **given}
+        changed = {name: value for name, value in given.items() if value != usual.get(name)}
         precisions = options.pop("precision", self.target.precisions[0])
         precisions = [precisions] if isinstance(precisions, str) else list(dict.fromkeys(precisions))
         materials = tuple(self._materials(recipe))
         for precision in precisions:
-            yield self._job(recipe, precision, options, given, materials)
+            yield self._job(recipe, precision, options, changed, materials)
 
-    def _job(self, recipe: Recipe, precision: str, options: Mapping[str, Any], given: Mapping[str, Any],
+    def _job(self, recipe: Recipe, precision: str, options: Mapping[str, Any], changed: Mapping[str, Any],
              materials: tuple[Material, ...]) -> Job:
         waived = self.request.expect == "none"
         identity = {
@@ -75,19 +86,19 @@ class Planner:
             "toolchain": self.runner.identity(self.target, self.digests),
         }
         return Job(recipe=recipe, target=self.target, precision=precision, options=options, materials=materials,
-                   variant=self._variant(precision, given), random_weights=self._random, golden_waived=waived,
+                   variant=self._variant(precision, changed), random_weights=self._random, golden_waived=waived,
                    runner=self.runner.name, identity=identity, key=key_of(identity))
 
     @property
     def _random(self) -> bool:
         return self.request.weights == RANDOM
 
-    def _variant(self, precision: str, given: Mapping[str, Any]) -> str:
-        """Name the variant; what differs from the recipe shows, so that `latest` is never an experiment."""
+    def _variant(self, precision: str, changed: Mapping[str, Any]) -> str:
+        """Name the variant; what OPTIONS changes of the recipe shows, so that `latest` is never an experiment."""
         parts = [self.target.name]
         if len(self.target.precisions) > 1:
             parts.append(precision)
-        parts += [f"{name}{_brief(value)}" for name, value in sorted(given.items()) if name != "precision"]
+        parts += [f"{name}{_brief(value)}" for name, value in sorted(changed.items()) if name != "precision"]
         return "-".join([*parts, RANDOM] if self._random else parts)
 
     def _materials(self, recipe: Recipe) -> Iterator[Material]:
@@ -100,9 +111,9 @@ class Planner:
             raise UsageError(f"WEIGHTS=random needs an architecture; {recipe.name} is made from a file")
         else:
             yield self._material("source", self._weights(recipe))
-        for pattern_role in ("pictures", "arrays"):
-            for file in self.lookup.matching(getattr(recipe.samples, pattern_role), recipe.folder):
-                yield self._material(pattern_role, file)
+        samples = {"pictures": recipe.samples.pictures, "arrays": recipe.samples.arrays}
+        for role, files in self.lookup.matching_all(samples, recipe.folder).items():
+            yield from (self._material(role, file) for file in files)
         if recipe.decoder and recipe.decoder.module:
             yield self._material("decoder", recipe.decoder.module)
         if recipe.decoder and recipe.decoder.options.get("labels"):
@@ -135,7 +146,8 @@ def _parse_options(text: str, target: Target) -> dict[str, Any]:
         return {}
     pairs = [word.partition("=") for word in text.split()]
     if broken := [name for name, equals, _ in pairs if not equals]:
-        raise UsageError(f"OPTIONS: {broken[0]!r} has no value", remedy='write OPTIONS="name=value name=value"')
+        raise UsageError(f"OPTIONS: {broken[0]!r} has no value",
+                         remedy='write OPTIONS="name=value name=value", with no space inside a value')
     document = Document(Path("OPTIONS"), "\n".join(f"{name}: {value}" for name, _, value in pairs))
     values = document.read(target.options)
     if document.problems:

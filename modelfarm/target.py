@@ -44,7 +44,7 @@ class Target:
         return self.folder / "converter.py"
 
 
-_SIZE = r"[0-9]{1,15}|[0-9]{1,12}(\.[0-9]{1,9})? ?[KMG]i?B"
+_SIZE = r"[0-9]{1,15}|[0-9]{1,12}(\.[0-9]{1,9})? ?([kKMG]B|[KMG]iB)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,9 @@ class Size:
 
 def parse_size(text: str) -> int:
     """Read a size; KiB, MiB, GiB are powers of 1024, KB, MB, GB of 1000."""
-    digits = text.rstrip("KMGiB ")
+    digits = text.rstrip("kKMGiB ")
     unit = text[len(digits):].strip()
-    factor = (1024 if "i" in unit else 1000) ** ("KMG".find(unit[0]) + 1) if unit else 1
+    factor = (1024 if "i" in unit else 1000) ** ("KMG".find(unit[0].upper()) + 1) if unit else 1
     return int(float(digits) * factor)
 
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ STEP = re.compile(r"  ([+x]) (.+?) +(\d+\.\d\d) s")
 
 @pytest.fixture(autouse=True)
 def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CI", "GITHUB_ACTIONS"):
+    for name in ("CI", "GITHUB_ACTIONS", "GITLAB_CI"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -146,6 +147,29 @@ def test_sections_fold_on_github(stream: io.StringIO, monkeypatch: pytest.Monkey
     assert stream.getvalue().splitlines() == expected
 
 
+def test_sections_fold_on_gitlab(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITLAB_CI", "true")
+    before = int(time.time())
+    console = Console(stream)
+    with console.section("digits/onnx 0a1b"):
+        console.line("inside")
+        time.sleep(1.1)
+    console.line("after")
+    mark = r"\x1b\[0Ksection_{}:(\d+):digits_onnx_0a1b\r\x1b\[0K"
+    whole = mark.format("start") + "digits/onnx 0a1b\ninside\n" + mark.format("end") + "\nafter\n"
+    match = re.fullmatch(whole, stream.getvalue())
+    assert match, stream.getvalue()
+    began, ended = map(int, match.groups())
+    assert before <= began < ended <= time.time()
+
+
+def test_a_section_that_fails_is_closed_on_gitlab(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITLAB_CI", "true")
+    with pytest.raises(ValueError, match="x"), Console(stream).section("digits"):
+        raise ValueError("x")
+    assert stream.getvalue().count("section_start:") == stream.getvalue().count("section_end:") == 1
+
+
 def test_a_section_that_fails_is_closed(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     with pytest.raises(ValueError, match="x"), Console(stream).section("digits"):
@@ -199,3 +223,14 @@ def test_a_cached_job_imports_nothing_heavy() -> None:
     code = "import modelfarm.console, modelfarm.plan, modelfarm.door, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not {"rich", "numpy", "cv2", "numba", "urllib.request", "http.client"} & set(loaded.split())
+
+
+def test_a_meter_is_a_step_that_begins_with_its_first_figures_and_ends_with_its_last() -> None:
+    stream = io.StringIO()
+    console = Console(stream, live=False)
+    show = console.meter("download the weights")
+    show(1, 0)
+    show(5, 10)
+    assert stream.getvalue() == ""
+    show(10, 10)
+    assert re.fullmatch(r"  \+ download the weights +\d+\.\d\d s\n", stream.getvalue())

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +20,7 @@ from modelfarm.digest import Digests
 from modelfarm.errors import MachineError, UsageError
 from modelfarm.lookup import Lookup
 from modelfarm.recipe import NamedFile
+from modelfarm.settings import ROOT
 
 BODY = b"weights " * 500_000  # four reads
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -131,7 +136,7 @@ def test_a_download_is_kept_and_used_again(tmp_path: Path, lookup: Lookup, serve
     file = lookup.file(named(f"{server}/{path}"), tmp_path / "recipe", lambda done, of: seen.append((done, of)))
     assert file.read_bytes() == BODY
     assert downloads(lookup) == [f"{SHA256}/x.pt"]
-    assert seen[-1] == (len(BODY), 0 if path == "unsized" else len(BODY))
+    assert seen[-1] == (len(BODY), len(BODY))  # also where the server does not say how long it is
     assert seen == sorted(seen)
     assert len(seen) > 1
     assert lookup.file(named("http://127.0.0.1:1/gone"), tmp_path / "recipe") == file
@@ -253,3 +258,39 @@ def test_patterns_that_match_nothing_are_reported_together(tmp_path: Path, looku
     assert caught.value.message.startswith("no file matches *.jpg, samples/*.npz; sought in ")
     assert str(tmp_path / "two" / "images") in caught.value.message
     assert "MODELFARM_DATA" in caught.value.remedy
+
+
+def test_groups_of_patterns_are_found_together_and_reported_together(tmp_path: Path, lookup: Lookup) -> None:
+    one = fill(tmp_path / "one", "a.png", "b.png")
+    (array,) = fill(tmp_path / "recipe", "c.npz")
+    recipe = tmp_path / "recipe"
+    assert lookup.matching_all({"pictures": ["b.png", "*.png"], "arrays": ["*.npz"], "none": []}, recipe) == {
+        "pictures": [one[1], one[0]], "arrays": [array], "none": []}
+    with pytest.raises(MachineError) as caught:
+        lookup.matching_all({"pictures": ["*.jpg", "*.png"], "arrays": ["*.npy"]}, recipe)
+    assert caught.value.message.startswith("no file matches *.jpg, *.npy; sought in ")
+
+
+_DOWNLOAD = """
+import os, signal, sys
+from pathlib import Path
+from modelfarm.digest import Digests
+from modelfarm.lookup import Lookup
+from modelfarm.recipe import NamedFile
+folder, url, sha256 = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+lookup = Lookup(data=(), downloads=folder / "downloads", digests=Digests(folder / "cache"))
+named = NamedFile(file="x.pt", sha256=sha256, url=url)
+lookup.file(named, folder, lambda done, of: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_what_killed_downloads_left_is_removed_by_the_next(tmp_path: Path, lookup: Lookup, server: str) -> None:
+    died = subprocess.run([sys.executable, "-c", _DOWNLOAD, tmp_path, f"{server}/whole", SHA256], cwd=ROOT)
+    assert died.returncode == -signal.SIGKILL
+    (left,) = downloads(lookup)
+    assert left.startswith(f"{SHA256}/.x.pt.")
+    folder = lookup.downloads / SHA256
+    others = [f".x.pt.{os.getppid()}", ".x.pt.1", ".x.pt.notes", f".y.pt.{left.rpartition('.')[2]}"]
+    fill(folder, *others, f".x.pt.{10**30}")
+    assert lookup.file(named(f"{server}/whole"), tmp_path / "recipe").read_bytes() == BODY
+    assert downloads(lookup) == sorted(f"{SHA256}/{name}" for name in ("x.pt", *others))

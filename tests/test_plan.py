@@ -257,6 +257,18 @@ def test_missing_pictures_are_reported_together(workshop: Workshop) -> None:
         workshop.job()
 
 
+def test_missing_pictures_and_arrays_are_one_error(workshop: Workshop) -> None:
+    workshop.recipe('"*.png"], arrays: ["*.npz"]', '"*.jpg", "*.png"], arrays: ["*.npy", "c.npz"]')
+    with pytest.raises(MachineError, match=re.escape("no file matches *.jpg, *.npy; sought in")):
+        workshop.job()
+
+
+def test_a_file_that_is_a_picture_and_an_array_is_both(workshop: Workshop) -> None:
+    workshop.recipe('"*.png"], arrays: ["*.npz"]', '"a.png"], arrays: ["a.png"]')
+    roles = [material.role for material in workshop.job().materials if material.name == "a.png"]
+    assert roles == ["pictures", "arrays"]
+
+
 def test_a_file_that_cannot_be_read_is_a_machine_error(workshop: Workshop) -> None:
     with pytest.raises(MachineError, match="/proc/self/mem cannot be read"):
         workshop.job(weights="/proc/self/mem")  # a regular file, readable by nobody at its beginning
@@ -286,11 +298,11 @@ def test_a_single_precision_is_not_named(workshop: Workshop) -> None:
 @pytest.mark.parametrize(("options", "variant", "values"), [
     ("opset=11", "toy-fp32-opset11", {"opset": 11}),
     ("simplify=false  opset=11", "toy-fp32-opset11-simplify-none", {"opset": 11, "simplify": False}),
-    ("simplify=yes", "toy-fp32-simplify", {"simplify": True}),
+    ("simplify=yes", "toy-fp32", {"simplify": True}),
     ("way=a/b", "toy-fp32-waya_b", {"way": "a/b"}),
     ("way=../../x", "toy-fp32-way.._.._x", {"way": "../../x"}),
     ("room=2MiB", "toy-fp32-room2097152", {"room": 2 << 20}),
-    ("dynamic={}", "toy-fp32-dynamic-none", {"dynamic": {}}),
+    ("dynamic={}", "toy-fp32", {"dynamic": {}}),
     ('dynamic={"input":{"0":"batch"}}', None, {"dynamic": {"input": {"0": "batch"}}}),
     ("   ", "toy-fp32", {}),
 ])
@@ -305,6 +317,19 @@ def test_options_given_by_hand_show_in_the_variant(workshop: Workshop, options: 
     assert "/" not in job.variant
 
 
+@pytest.mark.parametrize("options", ["opset=12", "opset=0x0c", "simplify=true opset=12", "room=1024MiB way=fast",
+                                     'dynamic={"input":{"0":"batch"}}'])
+def test_options_that_say_what_the_recipe_says_are_the_recipes_own_variant(workshop: Workshop, options: str) -> None:
+    workshop.recipe("{opset: 12}", "{opset: 12, dynamic: {input: {0: batch}}}")
+    plain, asked = workshop.job(), workshop.job(options=options)
+    assert (asked.variant, asked.key) == (plain.variant, plain.key)
+
+
+def test_options_that_undo_the_recipes_show_in_the_variant(workshop: Workshop) -> None:
+    workshop.recipe("{opset: 12}", "{opset: 12, simplify: false, dynamic: {input: {0: batch}}}")
+    assert workshop.job(options="opset=12 simplify=true dynamic={}").variant == "toy-fp32-dynamic-none-simplify"
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ("opset", "OPTIONS: 'opset' has no value"),
     ("opset=11 simplify", "OPTIONS: 'simplify' has no value"),
@@ -317,6 +342,8 @@ def test_options_given_by_hand_show_in_the_variant(workshop: Workshop, options: 
     ("precision=fp8", "OPTIONS: precision: 'fp8' is not known; known: fp16, fp32"),
     ("way={a", "OPTIONS: not valid YAML: while parsing a flow mapping: did not find expected ',' or '}'"),
     ("#=1", "OPTIONS: the file is empty"),
+    ('dynamic={"inptu":{"0":"batch"}}', "OPTIONS: dynamic.inptu: there is no such input; did you mean input?"),
+    ('dynamic={"input":{"4":"batch"}}', "OPTIONS: dynamic.input.4: axes of this input are numbered 0 to 3"),
     ("way=&a", "OPTIONS: way: expected text, found nothing"),
 ])
 def test_options_that_are_wrong_are_explained(workshop: Workshop, options: str, said: str) -> None:
