@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from modelfarm.artifact import Artifact
 from modelfarm.console import Console
-from modelfarm.errors import ArtifactError, ConversionError, FarmError, GateError, Interrupted
+from modelfarm.errors import ArtifactError, ConversionError, FarmError, GateError, Interrupted, RecipeError
 from modelfarm.job import Job
 from modelfarm.runners import Runner
 from modelfarm.runners.runner import Events
@@ -61,7 +61,7 @@ class Builder:
             self._discard_damaged(job, console)
             if found := self.find(job):
                 return found
-            self.runner.prepare(job.target, console)
+            self.runner.prepare(job.target, console, self._go_on)
             with self.store.stage() as stage:
                 return self._make(job, stage, console)
 
@@ -87,12 +87,12 @@ class Builder:
                 raise _stopped(failure)
             with console.step("publish"):
                 artifact = self.store.publish(stage, job.recipe.name, job.variant, job.key)
-        except (ConversionError, GateError) as error:
+        except (ConversionError, GateError, RecipeError) as error:
             raise self._kept(job, stage, error) from error
         return Built(job=job, artifact=artifact, cached=False)
 
     def _run(self, job: Job, stage: Stage, console: Console) -> None:
-        """Run the converter and show its steps; raises ConversionError where it ended without a result."""
+        """Run the converter and show its steps; raises ConversionError where it gave no result in its time."""
         log = stage.folder / LOG
         log.touch()
         events = Events(stage.scratch / "out" / "events.jsonl", console)
@@ -100,16 +100,21 @@ class Builder:
 
         def tick() -> None:
             events.poll()
-            if self.cancelled():
-                raise Interrupted("stopped", remedy="the next run starts this job again")
+            self._go_on()
 
         try:
             ended = self.runner.run(job.target, stage.scratch, log, tick)
         finally:
             events.close()
-        if not (stage.scratch / "out" / "result.json").is_file():
+        # Where time ran out, the result would only tell of the signal.
+        if ended.timed_out or not (stage.scratch / "out" / "result.json").is_file():
             last = "".join(f"\n    {line}" for line in log.read_text(errors="replace").splitlines()[-5:])
-            raise ConversionError(f"the toolchain {ended.why} after {ended.seconds:.0f} s and left no result{last}")
+            spent = "," if ended.timed_out else f" after {ended.seconds:.0f} s"
+            raise ConversionError(f"the toolchain {ended.why}{spent} and left no result{last}")
+
+    def _go_on(self) -> None:
+        if self.cancelled():
+            raise Interrupted("stopped", remedy="the next run starts this job again")
 
     def _kept(self, job: Job, stage: Stage, error: FarmError) -> FarmError:
         """Keep what failed for reading, and say where."""

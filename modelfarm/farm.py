@@ -88,7 +88,7 @@ class Farm:
         for name in names:
             recipe_file(self.settings.models, name)
         planner = Planner(target=choose_target(self.targets, target), runner=self.runner, lookup=self.lookup,
-                          digests=self.digests, request=request)
+                          digests=self.digests, request=request, progress=console.meter("download the weights"))
         self.store.sweep()
         jobs, outcomes = self._plan(planner, names)
         try:
@@ -152,7 +152,13 @@ class Farm:
             yield from doctor.examine_toolchain(target, self.runner)
         yield from doctor.examine_engines()
         yield from doctor.examine_store(self.store)
-        recipes = [self.recipe(name) for name in self.models()]
+        recipes: list[Recipe] = []
+        for name in self.models():
+            try:
+                recipes.append(self.recipe(name))
+            except FarmError as error:
+                yield doctor.Finding(state="lacking", subject=f"recipe {name}", detail=error.message,
+                                     remedy=error.remedy)
         yield from doctor.examine_recipes(recipes, replace(self.lookup, offline=True))
 
     def collect(self, keep: str, console: Console) -> None:

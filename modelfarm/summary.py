@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from modelfarm.artifact import Artifact
+from modelfarm.artifact import SMOKE, Artifact
 from modelfarm.console import Console
 from modelfarm.doctor import Finding
 from modelfarm.door import complain
 from modelfarm.engines.local import Outcome
+from modelfarm.errors import ArtifactError
 from modelfarm.store import Store
 
 _HEADING = ("model", "variant", "version", "size", "gates", "worst error", "latency")
@@ -60,13 +61,16 @@ def shown(path: Path) -> str:
 
 
 def _row(artifact: Artifact) -> tuple[str, ...]:
-    smoke = artifact.smoke
+    what = (artifact.model, artifact.variant, artifact.version, size(artifact.size))
+    try:
+        smoke = artifact.smoke
+    except ArtifactError:
+        return (*what, f"{SMOKE} is damaged", "", "")
     gates = smoke.get("gates", [])
     passed = sum(1 for gate in gates if gate["state"] == "passed")
     skipped = sum(1 for gate in gates if gate["state"] == "skipped")
     latency = smoke.get("latency", {})
-    return (artifact.model, artifact.variant, artifact.version, size(artifact.size),
-            f"{passed} passed" + (f", {skipped} skipped" if skipped else ""),
+    return (*what, f"{passed} passed" + (f", {skipped} skipped" if skipped else ""),
             ", ".join(f"{error:.1e} {unit}" for unit, error in smoke.get("worst", {}).items()),
             f"{latency['median_ms']:.3g} ms (p95 {latency['p95_ms']:.3g})" if latency else "")
 
@@ -78,6 +82,6 @@ def _when(published: float) -> str:
 def size(count: int) -> str:
     """Return a number of bytes in the unit that reads best."""
     for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= step:
+        if count >= 0.9995 * step:  # what rounds to a thousand of a unit is one of the next
             return f"{count / step:.3g} {unit}"
     return f"{count} B"

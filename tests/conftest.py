@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,10 @@ from modelfarm.console import Console
 from modelfarm.runners.venv import VenvRunner
 from modelfarm.settings import ROOT, from_environment
 from modelfarm.target import read_targets
+from tests.toys import Toys, make_toy_wheel, make_toys
+
+# A shell starts what runs in its background with Ctrl-C ignored, and children inherit that; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Toolchain = Callable[..., Any]
 
@@ -48,3 +54,24 @@ def toolchain(onnx_python: Path) -> Toolchain:
         return json.loads(done.stdout.splitlines()[-1])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def toy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache in which the toy toolchain is installed, from a wheel made here."""
+    folder = tmp_path_factory.mktemp("toys")
+    make_toy_wheel(folder / "wheels")
+    toys = make_toys(folder, folder / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(folder / "wheels"))
+        toys.farm.runner.prepare(toys.target, Console(io.StringIO()))
+    return folder / "cache"
+
+
+@pytest.fixture
+def toys(tmp_path: Path, toy_cache: Path) -> Toys:
+    """Return a farm of toys with one model, `toy`, and an empty store."""
+    toys = make_toys(tmp_path, toy_cache)
+    toys.model()
+    return toys

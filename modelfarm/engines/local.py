@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,3 +70,6 @@ class LocalEngine:
                 raise
             except FarmError as error:
                 return Outcome(name=job.name, error=error)
+            except Exception as error:  # a fault of the farm's own must not end the other jobs
+                trace = "".join(traceback.format_exception(error)).rstrip()
+                return Outcome(name=job.name, error=FarmError(trace, remedy="please report this, with what is above"))

@@ -23,8 +23,8 @@ class Runner(Protocol):
     def identity(self, target: Target, digests: Digests) -> Mapping[str, Any]:
         """Return what about the toolchain can change an artifact's bytes; it goes into the key."""
 
-    def prepare(self, target: Target, console: Console) -> None:
-        """Make the toolchain ready; raises MachineError where that fails."""
+    def prepare(self, target: Target, console: Console, on_tick: Callable[[], None] = ...) -> None:
+        """Make the toolchain ready, calling `on_tick` meanwhile; raises MachineError where that fails."""
 
     def run(self, target: Target, folder: Path, log: Path, on_tick: Callable[[], None]) -> Ended:
         """Run jobkit on a job folder, with its output in `log`."""

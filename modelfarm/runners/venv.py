@@ -7,11 +7,12 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from modelfarm.command import Ended, run
 from modelfarm.console import Console, Step
@@ -20,6 +21,7 @@ from modelfarm.errors import MachineError
 from modelfarm.target import Target
 
 _PROBE_TIMEOUT = 3.0  # seconds for PyTorch's index to answer
+_PAUSE = 0.1  # seconds between two looks at a lock
 _COLLECTING = re.compile(r"(Collecting|Requirement already satisfied:|Processing) ")
 
 
@@ -47,34 +49,36 @@ class VenvRunner:
         """Say whether the environment is installed."""
         return self.folder(target).is_dir()
 
-    def prepare(self, target: Target, console: Console) -> None:
+    def prepare(self, target: Target, console: Console, on_tick: Callable[[], None] = lambda: None) -> None:
         """Install the environment unless it is there.
 
         It is built under a temporary name and renamed when it is whole; of several processes one
-        installs and the others wait. Raises MachineError naming the package that failed, and why.
+        installs and the others wait. `on_tick` is called a few times a second, and ends it all by
+        raising. Raises MachineError naming the package that failed, and why.
         """
         folder = self.folder(target)
         if folder.is_dir():
             return
-        with _lock(folder, console):
+        with _lock(folder, console, on_tick):
             if folder.is_dir():
                 return  # another process made it meanwhile
             with console.step(f"install the {target.name} toolchain (once)") as step:
-                self._install(target, folder, console, step)
+                self._install(target, folder, console, step, on_tick)
 
-    def _install(self, target: Target, folder: Path, console: Console, step: Step) -> None:
+    def _install(self, target: Target, folder: Path, console: Console, step: Step, on_tick: Callable[[], None]) -> None:
         for left in folder.parent.glob(f"{folder.name}.partial*"):  # by an interrupted install; the lock is ours
             shutil.rmtree(left, ignore_errors=True)
         # A name of its own: the pip of a killed farm lives on for a while, and must not write into this one.
         partial = folder.with_name(f"{folder.name}.partial{os.getpid()}")
         log = folder.with_name(f"{folder.name}.log")
         log.unlink(missing_ok=True)
-        _checked(run([interpreter(target), "-m", "venv", "--without-pip", partial], log=log), log)
+        _checked(run([interpreter(target), "-m", "venv", "--without-pip", partial], log=log, on_tick=on_tick), log)
         pins = sum(1 for line in target.requirements.read_text().splitlines() if line[:1].isalnum())
         count = _Counter(step, pins)
         pip = [sys.executable, "-m", "pip", "--python", str(partial / "bin" / "python"), "--disable-pip-version-check"]
         options = ["--no-input", "--progress-bar", "off", *self._index(target, console)]
-        _checked(run([*pip, "install", *options, "-r", target.requirements], log=log, on_line=count), log)
+        install: list[str | Path] = [*pip, "install", *options, "-r", target.requirements]
+        _checked(run(install, log=log, on_line=count, on_tick=on_tick), log)
         partial.rename(folder)
 
     def _index(self, target: Target, console: Console) -> list[str]:
@@ -127,7 +131,7 @@ def interpreter(target: Target) -> str:
 
 
 @contextmanager
-def _lock(folder: Path, console: Console) -> Iterator[None]:
+def _lock(folder: Path, console: Console, on_tick: Callable[[], None]) -> Iterator[None]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f"{folder.name}.lock").open("w")
@@ -135,12 +139,21 @@ def _lock(folder: Path, console: Console) -> Iterator[None]:
         raise MachineError(f"{folder.parent} cannot be written: {error.strerror}",
                            remedy="MODELFARM_CACHE= names another folder for environments and downloads") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _obtained(lock):
             console.note("waiting for another process, which installs the same toolchain")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Polling, because a blocked flock cannot be ended in a thread.
+            while not _obtained(lock):
+                on_tick()
+                time.sleep(_PAUSE)
         yield
+
+
+def _obtained(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _checked(ended: Ended, log: Path) -> None:
