@@ -224,3 +224,13 @@ def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+
+
+def test_a_decoder_that_fails_on_the_outputs_leaves_everything_for_reading(shop: Shop, own_models: OwnModels) -> None:
+    models = own_models("decoder: {classification: {output: probabilities, labels: labels.txt, activation: none}}",
+                        "decoder: {yolo_face: {confidence: 0.3, iou: 0.5}}")
+    ran = Shop(artifacts=shop.artifacts, models=models).run("convert", "--model", "digits")
+    assert_fails(ran, 3, "yolo_face", "failed/digits/onnx")
+    (failed,) = (shop.artifacts / "failed" / "digits" / "onnx").iterdir()
+    assert (failed / "convert.log").is_file()
+    assert (failed / "result.json").is_file()
