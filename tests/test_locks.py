@@ -103,14 +103,16 @@ def test_threads_that_lock_and_remove_the_same_file_never_meet(tmp_path: Path) -
     path, inside, meetings, turns = tmp_path / "lock", [], [], []
 
     def work() -> None:
-        for _ in range(40):
+        mine = 0
+        while mine < 5:
             with locks.attempt(path) as free:
                 if free:
                     inside.append(1)
                     meetings.extend(inside[1:])
                     time.sleep(0.0002)
                     inside.pop()
-                    turns.append(1)
+                    mine += 1
+        turns.append(mine)
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
@@ -118,7 +120,7 @@ def test_threads_that_lock_and_remove_the_same_file_never_meet(tmp_path: Path) -
     for thread in threads:
         thread.join()
     assert not meetings
-    assert len(turns) > 6
+    assert turns == [5] * 6
 
 
 def test_a_lock_on_a_file_that_was_removed_meanwhile_does_not_count(

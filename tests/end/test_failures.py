@@ -205,8 +205,16 @@ def test_a_store_that_is_a_file_is_a_clear_error(shop: Shop, tmp_path: Path) -> 
 
 def _toolchains(parent: int) -> list[int]:
     """Return the children of a process that run jobkit."""
-    found = subprocess.run(["ps", "--ppid", str(parent), "-o", "pid=,args="], capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in found.splitlines() if "jobkit" in line]
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    pids = children.read_text().split() if children.exists() else []
+    return [int(pid) for pid in pids if b"jobkit" in _command(pid)]
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
 
 
 def _alive(pid: int) -> bool:
