@@ -17,7 +17,9 @@ SCHEMA = 1  # of job.json, result.json and the key: raise it when any of them ch
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """A file that goes into a job: `role` is weights, source, module, pictures, arrays or toolchain."""
+    """A file that goes into a job: `role` is module, neighbour (of it), weights, source, pictures, arrays,
+    decoder or labels.
+    """
 
     role: str
     name: str

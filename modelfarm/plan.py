@@ -15,6 +15,7 @@ from modelfarm.document import Document
 from modelfarm.errors import MachineError, UsageError
 from modelfarm.job import SCHEMA, Job, Material
 from modelfarm.lookup import Lookup, Progress
+from modelfarm.neighbours import neighbours
 from modelfarm.recipe import Recipe, TorchSource
 from modelfarm.runners import Runner
 from modelfarm.target import Target
@@ -105,6 +106,7 @@ class Planner:
         source = recipe.source
         if isinstance(source, TorchSource):
             yield self._material("module", source.module)
+            yield from (self._material("neighbour", file) for file in neighbours(source.module))
             if not self._random:
                 yield self._material("weights", self._weights(recipe))
         elif self._random:

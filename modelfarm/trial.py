@@ -71,16 +71,21 @@ class Trial:
     def _source(self) -> Mapping[str, Any]:
         source = self.job.recipe.source
         if isinstance(source, TorchSource):
+            self._copy("neighbour")
             return {"kind": source.kind, "module": self._copy("module"), "factory": source.factory,
                     "arguments": dict(source.arguments), "weights": self._copy("weights"), "seed": _WEIGHTS_SEED}
         return {"kind": source.kind, "file": self._copy("source")}
 
     def _copy(self, role: str) -> str | None:
-        """Copy a material into the job folder: a toolchain that overwrites its input harms nobody."""
+        """Copy materials into the job folder and return the first's place, None where there is none.
+
+        Copies, not links: a toolchain that overwrites its input harms nobody.
+        """
+        places = []
         for material in self.job.having(role):
-            shutil.copyfile(material.path, self.scratch / "in" / "source" / material.name)
-            return f"in/source/{material.name}"
-        return None
+            places.append(f"in/source/{material.name}")
+            shutil.copyfile(material.path, self.scratch / places[-1])
+        return places[0] if places else None
 
     def judge(self, previous: Artifact | None) -> Verdict:
         """Put the result through the gates, and write the reports and, where it passed, the manifest.

@@ -27,7 +27,7 @@ FLOORS = [
     ["samples"],
     ["arrays", "pictures", "lookup", "job", "runners"],
     ["recipe", "target"],
-    ["grammar", "contradictions"],
+    ["grammar", "contradictions", "neighbours"],
     ["decoders", "store"],
     ["schema", "artifact", "settings", "command"],
     ["document", "digest", "disk", "locks", "door"],

@@ -394,3 +394,13 @@ def test_no_model_is_a_usage_error_that_lists_them(text: str) -> None:
     with pytest.raises(UsageError, match="which model") as caught:
         parse_models(text, ["a", "b"])
     assert caught.value.remedy.endswith("known: a, b")
+
+
+def test_what_an_architecture_imports_from_beside_it_goes_into_the_job_and_its_key(workshop: Workshop) -> None:
+    (workshop.model / "toy.py").write_text("import blocks\n")
+    alone = workshop.job().key
+    (workshop.model / "blocks.py").write_text("WIDTH = 3\n")
+    with_it = workshop.job()
+    assert [material.name for material in with_it.having("neighbour")] == ["blocks.py"]
+    (workshop.model / "blocks.py").write_text("WIDTH = 4\n")
+    assert len({alone, with_it.key, workshop.job().key}) == 3

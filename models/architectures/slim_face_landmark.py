@@ -7,7 +7,7 @@ and 64. Names of parameters are those of its checkpoint.
 
 from __future__ import annotations
 
-import torch
+from slim_parts import plain_separable, rows, separable
 from torch import Tensor, nn
 
 # Channels and stride of each separable convolution, conv2 to conv13.
@@ -57,28 +57,3 @@ def heads(columns: int) -> nn.ModuleList:
     *fine, coarse = (columns * count for count in PRIORS)
     separables = (plain_separable(channels, count) for channels, count in zip(CHANNELS, fine, strict=False))
     return nn.ModuleList([*separables, nn.Conv2d(CHANNELS[-1], coarse, 3, padding=1)])
-
-
-def rows(convolutions: nn.ModuleList, maps: list[Tensor], columns: int) -> Tensor:
-    """Return what the heads say as (batch, rows, columns)."""
-    said = [conv(x).permute(0, 2, 3, 1).flatten(1) for conv, x in zip(convolutions, maps, strict=True)]
-    return torch.cat(said, 1).reshape(maps[0].shape[0], -1, columns)
-
-
-def separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """Build a depthwise 3x3 and a 1x1 convolution, each with normalisation and ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False),
-        nn.BatchNorm2d(inputs),
-        nn.ReLU(),
-        nn.Conv2d(inputs, outputs, 1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
-
-
-def plain_separable(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """Build a depthwise 3x3 and a 1x1 convolution with biases and one ReLU in between."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1)
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,12 @@ def test_status_models_and_show_tell_what_is_there(stocked: Shop) -> None:
     assert "yolov5n-0.5-face" in models.out
     shown = stocked.run("show", "--model", "digits")
     assert shown.out.rstrip("\n") == (stocked.latest("digits") / "smoke.log").read_text().rstrip("\n")
+
+
+def test_an_architecture_brings_what_it_imports_from_beside_it(shop: Shop, own_models: Callable[[str, str], Path]) -> None:
+    models = own_models("name: digits", "name: digits")
+    (models / "digits" / "beside.py").write_text("WIDTH = 8\n")
+    with (models / "digits" / "digits.py").open("a") as module:
+        module.write("\nimport beside\n\nassert beside.WIDTH == 8\n")
+    ran = Shop(artifacts=shop.artifacts, models=models).run("convert", "--model", "digits")
+    assert ran.code == 0, ran.out + ran.err
