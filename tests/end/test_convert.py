@@ -133,7 +133,7 @@ def test_status_models_and_show_tell_what_is_there(stocked: Shop) -> None:
     assert shown.out.rstrip("\n") == (stocked.latest("digits") / "smoke.log").read_text().rstrip("\n")
 
 
-def test_an_architecture_brings_what_it_imports_from_beside_it(shop: Shop, own_models: Callable[[str, str], Path]) -> None:
+def test_what_lies_beside_an_architecture_goes_along(shop: Shop, own_models: Callable[[str, str], Path]) -> None:
     models = own_models("name: digits", "name: digits")
     (models / "digits" / "beside.py").write_text("WIDTH = 8\n")
     with (models / "digits" / "digits.py").open("a") as module:
