@@ -6,13 +6,13 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelfarm.artifact import Artifact
 from modelfarm.console import Console
 from modelfarm.errors import ArtifactError, ConversionError, FarmError, GateError, Interrupted, RecipeError
 from modelfarm.job import Job
+from modelfarm.phrase import shown
 from modelfarm.runners import Runner
 from modelfarm.runners.runner import Events
 from modelfarm.store import Stage, Store
@@ -44,12 +44,9 @@ class Builder:
         """Return the job's artifact where the store has it whole, and point `latest` to it."""
         try:
             artifact = self.store.find(job.recipe.name, job.variant, job.key)
+            return self._served(job, artifact) if artifact else None
         except ArtifactError:
-            return None
-        if artifact is None:
-            return None
-        self.store.point_latest(artifact)
-        return Built(job=job, artifact=artifact, cached=True)
+            return None  # damaged, or collected meanwhile: `build` sees to it under the lock
 
     def build(self, job: Job, console: Console) -> Built:
         """Return the job's artifact, made now unless the store has it.
@@ -58,19 +55,24 @@ class Builder:
         """
         with self.store.lock(job.key, waiting=lambda who: console.note(f"waiting for {who}, which makes the same"),
                              cancelled=self.cancelled):
-            self._discard_damaged(job, console)
-            if found := self.find(job):
-                return found
+            if artifact := self._whole(job, console):
+                return self._served(job, artifact)
             self.runner.prepare(job.target, console, self._go_on)
             with self.store.stage() as stage:
                 return self._make(job, stage, console)
 
-    def _discard_damaged(self, job: Job, console: Console) -> None:
+    def _served(self, job: Job, artifact: Artifact) -> Built:
+        self.store.point_latest(artifact)
+        return Built(job=job, artifact=artifact, cached=True)
+
+    def _whole(self, job: Job, console: Console) -> Artifact | None:
+        """Return the artifact that is there; a damaged one is moved away."""
         try:
-            self.store.find(job.recipe.name, job.variant, job.key)
+            return self.store.find(job.recipe.name, job.variant, job.key)
         except ArtifactError as error:
             kept = self.store.discard_damaged(job.recipe.name, job.variant, job.key, error.message)
             console.note(f"{error.message}; moved to {kept}, building it anew")
+            return None
 
     def _make(self, job: Job, stage: Stage, console: Console) -> Built:
         # Imported here: only a job that is really made needs numpy and its friends.
@@ -122,7 +124,7 @@ class Builder:
             if (stage.scratch / name).is_file():
                 shutil.copy(stage.scratch / name, stage.folder)
         kept = self.store.fail(stage, job.recipe.name, job.variant, job.key, str(error))
-        remedy = "; ".join(part for part in (error.remedy, f"everything is kept in {_shown(kept)}") if part)
+        remedy = "; ".join(part for part in (error.remedy, f"everything is kept in {shown(kept)}") if part)
         return type(error)(error.message, remedy=remedy)
 
 
@@ -142,8 +144,3 @@ class _Warmup(threading.Thread):
         from modelfarm.decoders.nms import warm_up
 
         warm_up()
-
-
-def _shown(path: Path) -> str:
-    """Return a path relative to the working folder where it lies below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -6,8 +6,8 @@ import sys
 
 from modelfarm.console import Console
 from modelfarm.farm import Farm
+from modelfarm.phrase import shown
 from modelfarm.plan import Request
-from modelfarm.summary import shown
 
 MODEL = "digits"
 _WIDTH = 8  # characters for a picture of 8 pixels

@@ -18,13 +18,14 @@ from modelfarm.errors import ArtifactError, FarmError, MachineError, UsageError
 from modelfarm.grammar import json_schema
 from modelfarm.job import Job
 from modelfarm.lookup import Lookup
+from modelfarm.phrase import shown
 from modelfarm.plan import RANDOM, Planner, Request, parse_models
 from modelfarm.recipe import ARCHITECTURES, Recipe, model_names, read_recipe, recipe_file
 from modelfarm.runners import VenvRunner, choose
 from modelfarm.schema import Record
 from modelfarm.settings import ROOT, Settings, positive
 from modelfarm.store import Store
-from modelfarm.summary import print_findings, print_outcomes, print_status, shown
+from modelfarm.summary import print_findings, print_outcomes, print_status
 from modelfarm.target import Target, choose_target, read_targets
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from modelfarm.artifact import SMOKE, Artifact
 from modelfarm.console import Console
@@ -12,6 +11,7 @@ from modelfarm.doctor import Finding
 from modelfarm.door import complain
 from modelfarm.engines.local import Outcome
 from modelfarm.errors import ArtifactError
+from modelfarm.phrase import shown, size
 from modelfarm.store import Store
 
 _HEADING = ("model", "variant", "version", "size", "gates", "worst error", "latency")
@@ -55,11 +55,6 @@ def print_findings(findings: Iterator[Finding], console: Console) -> bool:
     return healthy
 
 
-def shown(path: Path) -> str:
-    """Return a path relative to the working folder where it lies below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
 def _row(artifact: Artifact) -> tuple[str, ...]:
     what = (artifact.model, artifact.variant, artifact.version, size(artifact.size))
     try:
@@ -77,11 +72,3 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
 
 def _when(published: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(published))
-
-
-def size(count: int) -> str:
-    """Return a number of bytes in the unit that reads best."""
-    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= 0.9995 * step:  # what rounds to a thousand of a unit is one of the next
-            return f"{count / step:.3g} {unit}"
-    return f"{count} B"

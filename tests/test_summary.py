@@ -16,7 +16,8 @@ from modelfarm.console import Console
 from modelfarm.doctor import Finding
 from modelfarm.engines.local import LocalEngine, Outcome
 from modelfarm.errors import GateError, MachineError
-from modelfarm.summary import print_findings, print_outcomes, print_status, shown, size
+from modelfarm.phrase import shown, size
+from modelfarm.summary import print_findings, print_outcomes, print_status
 from tests.toys import Toys
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from modelfarm.phrase import size
+
 Document = Mapping[str, Any]
 
 _WIDTH = 100
@@ -97,9 +99,9 @@ def _measures(document: Document) -> Iterator[str]:
                f"{latency['runs']} runs on {latency['sample']}"
                + _change(latency["median_ms"], earlier.get("median_ms")))
         yield f"  device   {where['used']} ({where['detail']})"
-    yield f"  size     {_bytes(document['size'])}" + _change(document["size"], before.get("size"))
+    yield f"  size     {size(document['size'], 'bytes')}" + _change(document["size"], before.get("size"))
     if len(document["files"]) > 1:
-        yield from (f"           {name} {_bytes(size)}" for name, size in document["files"].items())
+        yield from (f"           {name} {size(count, 'bytes')}" for name, count in document["files"].items())
 
 
 def _times(document: Document) -> Iterator[str]:
@@ -141,7 +143,7 @@ def _figure(value: float | str) -> str:
 def _brief(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_brief(item)}" for name, item in value.items()) + "}"
-    return _bytes(value) if isinstance(value, int) and value >= 1 << 20 else str(value)
+    return size(value) if isinstance(value, int) and value >= 1 << 20 else str(value)
 
 
 def _change(now: float, before: float | None) -> str:
@@ -149,11 +151,3 @@ def _change(now: float, before: float | None) -> str:
         return ""
     percent = 100 * (now - before) / before
     return "  (as before)" if abs(percent) < 1 else f"  ({percent:+.0f} %)"
-
-
-def _bytes(count: int) -> str:
-    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= step:
-            return f"{count / step:.3g} {unit}"
-    return f"{count} bytes"
-
