@@ -26,20 +26,35 @@ _PIPE = 1 << 20  # bytes, as much as a pipe can hold, see pipe(7)
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a program ended, and when: its exit code (negative: the signal), and whether time ran out."""
+    """How a program ended, and when: its exit code (negative: the signal), and whether time ran out.
+
+    `reason` is for what the code does not tell, such as a limit on memory.
+    """
 
     code: int
     seconds: float
     timed_out: bool
+    reason: str = ""
 
     @property
     def why(self) -> str:
         """Say in words how it ended."""
+        if self.reason:
+            return self.reason
         if self.timed_out:
             return f"was stopped after {self.seconds:.4g} s, its limit"
         if self.code < 0:
             return f"was ended by signal {-self.code} ({_signal_name(-self.code)})"
         return f"ended with code {self.code}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a program that was asked something said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
 
 
 def _signal_name(number: int) -> str:
@@ -58,6 +73,23 @@ def printable(argv: Sequence[str | Path], environment: Mapping[str, str] | None 
     return " ".join([*place, *settings, shlex.join(str(word) for word in argv)])
 
 
+def output(argv: Sequence[str | Path], *, seconds: float = 60.0, environment: Mapping[str, str] | None = None,
+           cwd: Path | None = None) -> Answer:
+    """Run a program that only answers something, and return what it said.
+
+    Raises MachineError where it cannot be started, or says nothing for `seconds`.
+    """
+    process = _start(argv, environment, cwd, stderr=subprocess.PIPE)
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise MachineError(f"{printable(argv)} did not answer within {seconds:.4g} s",
+                           remedy="look whether the program hangs when it is called by hand") from None
+    finally:
+        _end_group(process)
+    return Answer(code=process.returncode, out=out.decode("utf-8", "replace"), err=err.decode("utf-8", "replace"))
+
+
 def run(argv: Sequence[str | Path], *, log: Path, environment: Mapping[str, str] | None = None,
         cwd: Path | None = None, seconds: float | None = None,
         on_line: Callable[[str], None] | None = None, on_tick: Callable[[], None] | None = None) -> Ended:
@@ -68,9 +100,8 @@ def run(argv: Sequence[str | Path], *, log: Path, environment: Mapping[str, str]
     program cannot be started; on any exception the group is ended before it goes on.
     """
     start = time.perf_counter()
-    with log.open("ab") as kept:
+    with log.open("ab", buffering=0) as kept:  # whoever reads the log reads along
         kept.write(f"$ {printable(argv, environment, cwd)}\n".encode())
-        kept.flush()
         process = _start(argv, environment, cwd)
         try:
             timed_out = _follow(process, kept.write, on_line, on_tick, seconds)
@@ -80,11 +111,11 @@ def run(argv: Sequence[str | Path], *, log: Path, environment: Mapping[str, str]
     return Ended(code=process.returncode, seconds=taken, timed_out=timed_out)
 
 
-def _start(argv: Sequence[str | Path], environment: Mapping[str, str] | None,
-           cwd: Path | None) -> subprocess.Popen[bytes]:
+def _start(argv: Sequence[str | Path], environment: Mapping[str, str] | None, cwd: Path | None,
+           stderr: int = subprocess.STDOUT) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, cwd=cwd, env={**os.environ, **(environment or {})},
+                                stderr=stderr, cwd=cwd, env={**os.environ, **(environment or {})},
                                 start_new_session=True)
     except OSError as error:
         # The name is the program's, or that of the folder that it was to run in.
@@ -145,8 +176,9 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     finally:  # also where a second Ctrl-C breaks the wait
         _signal_group(process, signal.SIGKILL)
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
