@@ -11,6 +11,7 @@ from jobkit.errors import (
     JobError,
     OptionError,
     Refused,
+    SandboxError,
     SourceError,
     brief,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Output",
     "Refused",
     "Runtime",
+    "SandboxError",
     "SourceError",
     "Tensor",
     "TorchSource",

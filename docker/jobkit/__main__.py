@@ -1,26 +1,37 @@
 """The life of a job: ``python -m jobkit <job folder>``.
 
-Exit codes: 0 done; 1 an error that is in result.json; 2 usage; 130 interrupted.
+Exit codes: 0 done; 1 an error that is in result.json, or a check of the self-test that failed; 2 usage;
+130 interrupted.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 import time
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Deque, Iterator, Sequence
+from typing import Deque, Iterator, List, Sequence
 
 from jobkit import process
 from jobkit.arrays import ArrayWriter
 from jobkit.converter import Converter, find_converter
+from jobkit.describe import describe
 from jobkit.errors import ContractError, Interrupted, Refused
 from jobkit.events import Events
 from jobkit.job import Job, read_job
 from jobkit.result import Result, failure_of, versions_of
 from jobkit.runtime import Arrays, Runtime, measure
+from jobkit.selftest import test_image
+
+USAGE = """\
+usage: python -m jobkit <job folder, with a job.json>    do the job; everything that it makes goes into its folder `out`
+       python -m jobkit --describe                      print as JSON what is installed, and a digest over all files
+       python -m jobkit --self-test                     check this image, with a small job too
+       python -m jobkit --help                          print this"""
 
 
 class Life:
@@ -40,8 +51,8 @@ class Life:
         if job.reference and converter.reference:
             with self.phase("reference", "run the source model"):
                 self.run_samples(converter.reference(job), job, "reference.npz")
-        with self.phase("convert", f"convert to {job.variant}"):
-            self.result.files = list(converter.convert(job))
+        with self.phase("convert", "take the files that are given" if job.given else f"convert to {job.variant}"):
+            self.result.files = take_given(job) if job.given else list(converter.convert(job))
             check_files(self.result.files, job)
         with self.phase("load", f"load {job.variant}"):
             runtime = converter.load(self.result.files, job)
@@ -85,6 +96,13 @@ class Life:
             self.result.timings[name] = time.perf_counter() - began
 
 
+def take_given(job: Job) -> List[str]:
+    """Copy files of an earlier conversion to where the converter would have made them; give their names."""
+    for file in job.given:
+        shutil.copyfile(file, job.out / file.name)
+    return [file.name for file in job.given]
+
+
 def check_files(files: Sequence[str], job: Job) -> None:
     """Raise ContractError unless every file exists, is not empty, and every promise is among them."""
     empty = [name for name in files if not (job.out / name).is_file() or not (job.out / name).stat().st_size]
@@ -107,10 +125,20 @@ def check_outputs(outputs: Arrays, job: Job) -> None:
         )
 
 
+def run_alone(life: Life) -> None:
+    """Run the job; a process that the converter forked and forgot to end ends here, and does not report."""
+    own = os.getpid()
+    try:
+        life.run()
+    finally:
+        if os.getpid() != own:
+            os._exit(1)
+
+
 def attempt(folder: Path, result: Result, log: Deque[str]) -> int:
     """Run the job; put an exception into `result`; return the exit code."""
     try:
-        Life(folder, result).run()
+        run_alone(Life(folder, result))
     except Refused as error:
         result.failure = failure_of(error, log)
         return 1
@@ -125,15 +153,27 @@ def attempt(folder: Path, result: Result, log: Deque[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the job in the folder that is the only argument."""
+    """Do what the only argument says: a job in a folder, or one of the options."""
+    if list(arguments) == ["--help"]:
+        print(USAGE)
+        return 0
+    if list(arguments) == ["--describe"]:
+        print(json.dumps(describe(), indent=1, sort_keys=True))
+        return 0
+    if list(arguments) == ["--self-test"]:
+        return 0 if test_image() else 1
     if len(arguments) != 1 or not Path(arguments[0], "job.json").is_file():
-        print("usage: python -m jobkit <job folder, with a job.json>", file=sys.stderr)
+        print(USAGE, file=sys.stderr)
         return 2
+    return run_job(Path(arguments[0]).resolve())
+
+
+def run_job(folder: Path) -> int:
+    """Do the job in `folder`, and write its result."""
     process.die_with_parent()
     process.interrupt_on_signals()
     process.share_processors()
     log = process.keep_log()
-    folder = Path(arguments[0]).resolve()
     (folder / "out").mkdir(exist_ok=True)
     result = Result()
     code = attempt(folder, result, log)

@@ -41,6 +41,10 @@ class OptionError(Refused):
     """An option of the recipe has a value that this target cannot honour."""
 
 
+class SandboxError(Refused):
+    """The job wanted something that the sandbox does not allow: the network, a file elsewhere, more than its share."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal asked the job to end; no ordinary ``except Exception`` swallows it."""
 

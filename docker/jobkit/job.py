@@ -71,7 +71,8 @@ class Job:
     """One (model, variant) conversion with all its inputs.
 
     `options` is what the recipe says for this target, for the converter to parse. A converter adds what it learns to
-    `facts`: free in form, JSON values only, and equal in equal runs.
+    `facts`: free in form, JSON values only, and equal in equal runs. Where files are `given`, nothing is converted:
+    they are loaded and run instead. `lint` is what the target that reads the artifact takes of it, with its title.
     """
 
     folder: Path
@@ -88,6 +89,8 @@ class Job:
     promises: Tuple[str, ...]
     latency: LatencyPlan
     reference: bool
+    given: Tuple[Path, ...]
+    lint: Optional[Mapping[str, Any]]
     events: Events
     facts: Dict[str, Any] = field(default_factory=dict)
 
@@ -140,6 +143,8 @@ class _Reader:
             promises=self.take("promises", lambda items: tuple(str(item) for item in items)),
             latency=self.take("latency", _latency_plan),
             reference=self.take("reference", bool),
+            given=self.take("given", self.given) if "given" in self.document else (),
+            lint=self.take("lint", dict) if "lint" in self.document else None,
             events=events,
         )
 
@@ -160,6 +165,9 @@ class _Reader:
             weights=self.optional_path(value["weights"]),
             seed=int(value["seed"]),
         )
+
+    def given(self, names: Any) -> Tuple[Path, ...]:
+        return tuple(self.path(f"in/given/{name}") for name in names)
 
     def optional_path(self, value: Optional[str]) -> Optional[Path]:
         return None if value is None else self.path(value)

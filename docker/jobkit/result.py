@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from jobkit.errors import Interrupted, Refused
 from jobkit.runtime import Device, Latency, Runtime, Tensor
+from jobkit.sandbox import explain
 
 SCHEMA = 1
 LOG_LINES = 30
@@ -85,6 +86,7 @@ def _error(failure: Optional[Failure]) -> Optional[Dict[str, Any]]:
 def failure_of(error: BaseException, log: Iterable[str]) -> Failure:
     """Put an exception into words: its class, its message, what to do, and the last lines of the log."""
     lines = list(log)[-LOG_LINES:]
+    error = explain(error) or error
     if isinstance(error, Refused):
         return Failure("refused", type(error).__name__, error.message, error.remedy, lines)
     if isinstance(error, (Interrupted, KeyboardInterrupt)):

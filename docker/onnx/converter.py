@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from axes import batch_axis, name_outputs, set_inputs, try_batch
+from edits import Edits, apply_edits
 from graph import (
     FILE,
     check_graph,
@@ -27,6 +29,7 @@ from graph import (
 )
 from jobkit import Device, FileSource, Job, Runtime, SourceError, Tensor, TorchSource
 from jobkit.runtime import Arrays
+from lint import examine
 from options import DEFAULT_OPSET, Options, read_options
 from session import open_graph
 from simplify import simplify
@@ -57,28 +60,64 @@ def check_source(source: FileSource, job: Job) -> None:
         raise SourceError(f"the onnx target cannot read a {source.kind} file", "name a PyTorch or an ONNX source")
     model = read_graph(source.file, weights=False)
     check_graph(source.file, opset_of(model))
-    check_names(model, job)
-    check_inputs(model, job)
+    if not read_options(job).edit:
+        check_names(model, job)
+        check_inputs(model, job)
 
 
 def convert(job: Job) -> list[str]:
     """Make ``model.onnx``, and ``model.onnx.data`` where it is large; give their names."""
     options = read_options(job)
-    with TemporaryDirectory(dir=job.out, prefix="work-") as folder:
-        work = Path(folder)
-        model = _from_torch(job, options, work) if isinstance(job.source, TorchSource) else _from_onnx(job, options)
-        check_names(model, job)
-        make_plain(model)
-        if options.simplify:
-            model = _simplified(model, job, work)
-            make_plain(model)
-        model = infer_shapes(model)
+    model = infer_shapes(_edited(job, options).model if options.edit else _plain(job, options))
+    check_names(model, job)
+    if job.lint:
+        with job.events.step(f"hold the graph against what {job.lint['title']} takes"):
+            before = _edited(job, options).simple if options.edit else model
+            job.facts["lint"] = examine(before, model, job.lint)
     files = write_graph(model, job.out, options.external_data_above)
     _prove_batch(model, job, options)
     with job.events.step("check the graph"):
         check_graph(job.out / files[0], options.opset or opset_of(model))
     _record(model, job)
     return files
+
+
+def _plain(job: Job, options: Options) -> onnx.ModelProto:
+    with TemporaryDirectory(dir=job.out, prefix="work-") as folder:
+        model = _source_graph(job, options, Path(folder))
+        return _simple(model, job, Path(folder)) if options.simplify else model
+
+
+def _source_graph(job: Job, options: Options, work: Path) -> onnx.ModelProto:
+    model = _from_torch(job, options, work) if isinstance(job.source, TorchSource) else _from_onnx(job, options)
+    if not options.edit:
+        check_names(model, job)
+    make_plain(model)
+    return model
+
+
+def _simple(model: onnx.ModelProto, job: Job, work: Path) -> onnx.ModelProto:
+    model = _simplified(model, job, work)
+    make_plain(model)
+    return model
+
+
+# The reference of an edited graph is told by the edits, so that they are done once for both.
+_edits: dict[Path, Edits] = {}
+
+
+def _edited(job: Job, options: Options) -> Edits:
+    if job.folder not in _edits:
+        with TemporaryDirectory(dir=job.out, prefix="work-") as folder:
+            work = Path(folder)
+
+            def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+                return _simple(model, job, work) if options.simplify else model
+
+            _edits[job.folder] = apply_edits(_source_graph(job, options, work), job, options, simplify)
+            make_plain(_edits[job.folder].model)
+        job.facts["edited"] = _edits[job.folder].facts()
+    return _edits[job.folder]
 
 
 def load(files: list[str], job: Job) -> Runtime:
@@ -88,9 +127,14 @@ def load(files: list[str], job: Job) -> Runtime:
 
 def reference(job: Job) -> Runtime:
     """Give the source model in its own runtime: PyTorch eager in fp32, or the ONNX file with nothing optimised."""
+    options = read_options(job)
     if isinstance(job.source, FileSource):
-        return open_graph(job.source.file, optimised=False)
-    return _torch_runtime(job, _torch_model(job))
+        source = open_graph(job.source.file, optimised=False)
+    else:
+        source = _torch_runtime(job, _torch_model(job), options.exported)
+    if not options.edit:
+        return source
+    return Runtime(_edited(job, options).reference(source), source.inputs, (), source.device)
 
 
 # Reference and conversion use one model, so that the weights are read once.
@@ -114,7 +158,7 @@ def _from_torch(job: Job, options: Options, work: Path) -> onnx.ModelProto:
     opset = options.opset or DEFAULT_OPSET
     model = _torch_model(job)
     inputs = [torch.from_numpy(array) for array in _example(job)]
-    names = ([item.name for item in job.inputs], [item.name for item in job.outputs])
+    names = ([item.name for item in job.inputs], list(options.exported))
     with job.events.step(f"export to ONNX, opset {opset}"):
         export(model.module, inputs, work / "exported.onnx", opset=opset, names=names, dynamic=options.dynamic)
     job.facts.update(model.facts())
@@ -173,15 +217,16 @@ def _record(model: onnx.ModelProto, job: Job) -> None:
     job.facts.setdefault("parameters", count_parameters(model))
 
 
-def _torch_runtime(job: Job, model: TorchModel) -> Runtime:
+def _torch_runtime(job: Job, model: TorchModel, names: Sequence[str]) -> Runtime:
     import torch
 
     def run(inputs: Arrays) -> Arrays:
         outputs = model.run([torch.from_numpy(inputs[item.name].copy()) for item in job.inputs])
-        if len(outputs) != len(job.outputs):
-            names = ", ".join(item.name for item in job.outputs)
-            raise SourceError(f"the model gives {len(outputs)} outputs; the recipe names {names}", "name all outputs")
-        return {item.name: output.numpy() for item, output in zip(job.outputs, outputs, strict=True)}
+        if len(outputs) != len(names):
+            raise SourceError(
+                f"the model gives {len(outputs)} outputs; the recipe names {', '.join(names)}", "name all outputs"
+            )
+        return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 
     signature = tuple(Tensor(item.name, item.shape, item.dtype) for item in job.inputs)
     return Runtime(run, signature, (), Device("cpu", "cpu", f"torch {torch.__version__}, eager"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobkit import FileSource, Job, OptionError
@@ -21,12 +21,17 @@ Axes = Mapping[str, Mapping[int, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """`opset` None keeps an ONNX source's own; `dynamic` gives free axes their names, by input or output."""
+    """`opset` None keeps an ONNX source's own; `dynamic` gives free axes their names, by input or output.
+
+    `exported` are the outputs of a PyTorch source where `edit` makes others of them.
+    """
 
     opset: int | None
     simplify: bool
     dynamic: Axes
     external_data_above: int
+    edit: Mapping[str, Any] = field(default_factory=dict)
+    exported: tuple[str, ...] = ()
 
     def axes(self, name: str) -> Mapping[int, str]:
         """Give the names of the free axes of one input or output."""
@@ -39,11 +44,15 @@ def read_options(job: Job) -> Options:
     Raises OptionError where a value cannot be honoured.
     """
     values = job.options
+    edit = dict(values.get("edit") or {})
+    exported = tuple(edit.pop("exported", None) or (output.name for output in job.outputs))
     return Options(
         opset=_opset(values.get("opset"), kept=isinstance(job.source, FileSource)),
         simplify=bool(values.get("simplify", True)),
         dynamic={name: _axes(name, axes, job) for name, axes in (values.get("dynamic") or {}).items()},
         external_data_above=min(int(values.get("external_data_above") or TWO_GIB), TWO_GIB),
+        edit=edit,
+        exported=exported,
     )
 
 

@@ -1,0 +1,12 @@
+"""Images: toolchains as container images, built here or fetched by digest.
+
+`builds` makes them, `base` what they stand on, `transfers` pushes and pulls; `hints` turns what the tools say into one
+clear error.
+"""
+
+from modelfarm.images.base import make_base, releases
+from modelfarm.images.builds import build
+from modelfarm.images.transfers import checked_registry, pull, push
+from modelfarm.images.workshop import Workshop, open_workshop
+
+__all__ = ["Workshop", "build", "checked_registry", "make_base", "open_workshop", "pull", "push", "releases"]
