@@ -10,15 +10,18 @@ INV := $(VENV)/bin/python -m invoke
 # $(call flag,NAME,option): --option 'value' where the variable NAME was given.
 flag = $(if $($1),--$2 '$(subst ','\'',$($1))')
 CONVERT = $(call flag,MODEL,model) $(call flag,WEIGHTS,weights) $(call flag,OPTIONS,options) $(call flag,EXPECT,expect)
+IMAGE = $(call flag,TARGET,target)
+WHICH = $(call flag,MODEL,model) $(IMAGE) $(call flag,VARIANT,variant) $(call flag,WEIGHTS,weights)
 TARGETS := $(patsubst docker/%/target.yaml,%,$(wildcard docker/*/target.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo $(TARGETS) models status show doctor view clean gc schema test check bench setup setup-dev
+.PHONY: help demo $(TARGETS) models status show lint why reproduce job images base pull push doctor view clean gc schema test check bench setup setup-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  MODEL=name[,name] or all   WEIGHTS=file or random   OPTIONS=\"opset=11 simplify=false\"   EXPECT=none"
+	@echo "  RUNNER=docker, podman, venv or auto   EXTRA_CA= WHEELHOUSE= SOURCE_<NAME>= BASE= for images: docs/images.md"
 	@echo "  MODELS_DIR= ARTIFACTS= MODELFARM_DATA= MODELFARM_CACHE= TORCH_INDEX= JOBS=2   see docs/user-guide.md"
 
 demo: setup ## convert the bundled model and show what it sees
@@ -35,6 +38,30 @@ status: setup ## what has been converted
 
 show: setup ## the smoke-test report of the latest artifact of MODEL=
 	@$(INV) show $(call flag,MODEL,model) $(call flag,VARIANT,variant)
+
+lint: setup ## what TARGET=, or each target, will not take of MODEL=, before any conversion
+	@$(INV) lint $(call flag,MODEL,model) $(IMAGE) $(call flag,WEIGHTS,weights)
+
+why: setup ## which part of the key changed since the latest artifact of MODEL=
+	@$(INV) why $(WHICH) $(call flag,OPTIONS,options) $(call flag,EXPECT,expect)
+
+reproduce: setup ## make the latest artifact of MODEL= again, and compare bytes, then behaviour
+	@$(INV) reproduce $(WHICH)
+
+job: setup ## write the job folder of MODEL= to FOLDER=, as the toolchain gets it
+	@$(INV) job $(WHICH) $(call flag,OPTIONS,options) $(call flag,FOLDER,folder)
+
+images: setup ## build every toolchain image, or that of TARGET=, and let it test itself
+	@$(INV) images $(IMAGE)
+
+base: setup ## make the Debian that images stand on with debootstrap, where no registry is in reach
+	@$(INV) base
+
+pull: setup ## fetch the images that docker/images.lock names
+	@$(INV) pull $(IMAGE)
+
+push: setup ## publish the images to REGISTRY=host:port/path and write docker/images.lock
+	@$(INV) push $(IMAGE) $(call flag,REGISTRY,registry)
 
 doctor: setup ## what this machine can and cannot do, and the remedies
 	@$(INV) doctor

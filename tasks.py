@@ -61,6 +61,84 @@ def show(context: Context, model: str = "", variant: str = "onnx") -> None:
 
 
 @task
+def why(context: Context, target: str = "onnx", model: str = "", variant: str = "", weights: str = "",
+        options: str = "", expect: str = "") -> None:
+    """Say what of a job's key has changed since the latest artifact."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.plan import Request
+
+        request = Request(weights=weights, options=options, expect=expect)
+        Farm.here().explain(target, model, variant, request, console)
+
+
+@task
+def reproduce(context: Context, target: str = "onnx", model: str = "", variant: str = "", weights: str = "") -> None:
+    """Make the latest artifact again from its manifest, and compare bytes, then behaviour."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().reproduce(target, model, variant, weights, console)
+
+
+@task
+def job(context: Context, target: str = "onnx", model: str = "", variant: str = "", weights: str = "",
+        options: str = "", folder: str = "") -> None:
+    """Write the folder that a toolchain gets, for trying a converter by hand."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.plan import Request
+
+        Farm.here().write_job(target, model, variant, folder, Request(weights=weights, options=options), console)
+
+
+@task
+def lint(context: Context, target: str = "", model: str = "", weights: str = "") -> None:
+    """Say what targets will not take of a model, before any conversion."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.plan import Request
+
+        raise SystemExit(Farm.here().lint(target, model, Request(weights=weights), console))
+
+
+@task
+def images(context: Context, target: str = "") -> None:
+    """Build toolchain images, and let them test themselves."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        raise SystemExit(Farm.here().build_images(target, console))
+
+
+@task
+def base(context: Context) -> None:
+    """Make the Debian that images stand on with debootstrap."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().make_bases(console)
+
+
+@task
+def pull(context: Context, target: str = "") -> None:
+    """Fetch the published images by digest."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        raise SystemExit(Farm.here().pull_images(target, console))
+
+
+@task
+def push(context: Context, target: str = "", registry: str = "") -> None:
+    """Publish images, and write the lock."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        raise SystemExit(Farm.here().push_images(target, registry, console))
+
+
+@task
 def doctor(context: Context) -> None:
     """Say what this machine can and cannot do, and the remedies."""
     with door() as console:

@@ -16,6 +16,7 @@ from modelfarm.phrase import shown
 from modelfarm.runners import Runner
 from modelfarm.runners.runner import Events
 from modelfarm.store import Stage, Store
+from modelfarm.target import Target
 
 if TYPE_CHECKING:
     from modelfarm.gates.gate import GateResult
@@ -34,10 +35,10 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Builder:
-    """Builds jobs with one runner into one store; `cancelled` ends a running one early."""
+    """Builds jobs into one store, each with its target's runner; `cancelled` ends a running one early."""
 
     store: Store
-    runner: Runner
+    runners: Callable[[Target], Runner]
     cancelled: Callable[[], bool] = lambda: False
 
     def find(self, job: Job) -> Built | None:
@@ -53,13 +54,20 @@ class Builder:
 
         Raises ConversionError, GateError or MachineError; what failed is kept under `failed/`.
         """
+        origin = self._origin(job, console)
         with self.store.lock(job.key, waiting=lambda who: console.note(f"waiting for {who}, which makes the same"),
                              cancelled=self.cancelled):
             if artifact := self._whole(job, console):
                 return self._served(job, artifact)
-            self.runner.prepare(job.target, console, self._go_on)
+            self.runners(job.target).prepare(job.target, console, self._go_on)
             with self.store.stage() as stage:
-                return self._make(job, stage, console)
+                return self._make(job, origin, stage, console)
+
+    def _origin(self, job: Job, console: Console) -> Artifact | None:
+        """Return the artifact that a job starts from, None where it starts from the source."""
+        if job.origin is None:
+            return None
+        return (self.find(job.origin) or self.build(job.origin, console)).artifact
 
     def _served(self, job: Job, artifact: Artifact) -> Built:
         self.store.point_latest(artifact)
@@ -74,11 +82,12 @@ class Builder:
             console.note(f"{error.message}; moved to {kept}, building it anew")
             return None
 
-    def _make(self, job: Job, stage: Stage, console: Console) -> Built:
+    def _make(self, job: Job, origin: Artifact | None, stage: Stage, console: Console) -> Built:
         # Imported here: only a job that is really made needs numpy and its friends.
         from modelfarm.trial import Trial
 
-        trial = Trial(job=job, folder=stage.folder, scratch=stage.scratch, digests=self.store.digests)
+        trial = Trial(job=job, origin=origin, folder=stage.folder, scratch=stage.scratch, digests=self.store.digests,
+                      shell=self.runners(job.target).script(job.target))
         try:
             with console.step("prepare the samples"):
                 trial.prepare()
@@ -105,12 +114,13 @@ class Builder:
             self._go_on()
 
         try:
-            ended = self.runner.run(job.target, stage.scratch, log, tick)
+            ended = self.runners(job.target).run(job.target, stage.scratch, log, tick, job.seconds)
         finally:
             events.close()
-        # Where time ran out, the result would only tell of the signal.
-        if ended.timed_out or not (stage.scratch / "out" / "result.json").is_file():
-            last = "".join(f"\n    {line}" for line in log.read_text(errors="replace").splitlines()[-5:])
+        # Where a limit ended the job or a part of it, a result would only tell of a signal.
+        if ended.timed_out or ended.reason or not (stage.scratch / "out" / "result.json").is_file():
+            said = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("$ ")]
+            last = "".join(f"\n    {line}" for line in said[-5:])
             spent = "," if ended.timed_out else f" after {ended.seconds:.0f} s"
             raise ConversionError(f"the toolchain {ended.why}{spent} and left no result{last}")
 

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
-from modelfarm import disk, doctor
+from modelfarm import disk, doctor, images
 from modelfarm import settings as environment
 from modelfarm.artifact import Artifact
 from modelfarm.build import Builder
 from modelfarm.console import Console
+from modelfarm.containers import NAMES
 from modelfarm.digest import Digests
+from modelfarm.door import complain
 from modelfarm.engines.local import LocalEngine, Outcome
 from modelfarm.errors import ArtifactError, FarmError, MachineError, UsageError
 from modelfarm.grammar import json_schema
 from modelfarm.job import Job
 from modelfarm.lookup import Lookup
 from modelfarm.phrase import shown
+from modelfarm.pins import published_lock
 from modelfarm.plan import RANDOM, Planner, Request, parse_models
 from modelfarm.recipe import ARCHITECTURES, Recipe, model_names, read_recipe, recipe_file
-from modelfarm.runners import VenvRunner, choose
+from modelfarm.runners import Runners
 from modelfarm.schema import Record
 from modelfarm.settings import ROOT, Settings, positive
 from modelfarm.store import Store
-from modelfarm.summary import print_findings, print_outcomes, print_status
-from modelfarm.target import Target, choose_target, read_targets
+from modelfarm.summary import print_findings, print_lint, print_outcomes, print_status
+from modelfarm.survey import surveys
+from modelfarm.target import TOOLCHAINS, Target, choose_target, read_targets
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,9 @@ class Farm:
         return read_targets()
 
     @cached_property
-    def runner(self) -> VenvRunner:
-        """Return the runner that the settings choose."""
-        return choose(self.settings)
+    def runners(self) -> Runners:
+        """Return what chooses the runner of each target."""
+        return Runners(settings=self.settings, digests=self.digests)
 
     @property
     def lookup(self) -> Lookup:
@@ -88,10 +92,9 @@ class Farm:
             raise UsageError("WEIGHTS= names one file, but MODEL= several models", remedy="convert them one by one")
         for name in names:
             recipe_file(self.settings.models, name)
-        planner = Planner(target=choose_target(self.targets, target), runner=self.runner, lookup=self.lookup,
-                          digests=self.digests, request=request, progress=console.meter("download the weights"))
+        planner = self.planner(choose_target(self.targets, target), request, console)
         self.store.sweep()
-        jobs, outcomes = self._plan(planner, names)
+        jobs, outcomes = self._plan(planner.jobs, names)
         try:
             outcomes += LocalEngine(workers=self.settings.jobs, builder=self._builder).run(jobs, console)
         finally:
@@ -99,19 +102,29 @@ class Farm:
         print_outcomes(outcomes, console)
         return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
 
-    def _plan(self, planner: Planner, names: Sequence[str]) -> tuple[list[Job], list[Outcome]]:
+    def planner(self, target: Target, request: Request, console: Console) -> Planner:
+        """Return what plans a target's jobs, and those of the target that it needs."""
+        feeding = None
+        if target.needs:
+            needed = choose_target(self.targets, target.needs.target)
+            feeding = self.planner(needed, replace(request, options=""), console)
+        return Planner(target=target, runner=self.runners.of(target), lookup=self.lookup, digests=self.digests,
+                       request=request, progress=console.meter("download the weights"), feeding=feeding)
+
+    def _plan(self, plan: Callable[[Recipe], Iterable[Job]],
+              names: Sequence[str]) -> tuple[list[Job], list[Outcome]]:
         """Plan what can be planned; what cannot is an outcome already."""
         jobs: list[Job] = []
         refused: list[Outcome] = []
         for name in names:
             try:
-                jobs += planner.jobs(self.recipe(name))
+                jobs += plan(self.recipe(name))
             except FarmError as error:
                 refused.append(Outcome(name=name, error=error))
         return jobs, refused
 
     def _builder(self, cancelled: Callable[[], bool]) -> Builder:
-        return Builder(store=self.store, runner=self.runner, cancelled=cancelled)
+        return Builder(store=self.store, runners=self.runners.of, cancelled=cancelled)
 
     def artifact(self, model: str, variant: str) -> Artifact:
         """Return the latest artifact of a model; raises ArtifactError where there is none, or a damaged one."""
@@ -122,6 +135,113 @@ class Farm:
             target = variant.partition("-")[0]
             raise ArtifactError(f"{name} has no {variant} artifact yet", remedy=f"make {target} MODEL={name}")
         return found.check(self.digests)
+
+    def explain(self, target: str, model: str, variant: str, request: Request, console: Console) -> None:
+        """Print what of the key has changed since the latest artifact of a model."""
+        from modelfarm.why import explain
+
+        explain(self._jobs(target, model, request, console), variant, self.store, self.settings.images, console)
+
+    def write_job(self, target: str, model: str, variant: str, folder: str, request: Request,
+                  console: Console) -> None:
+        """Write the folder that the toolchain would get, and print what runs it."""
+        from modelfarm.reproduce import Rebuilder, choose, empty_folder
+
+        place = empty_folder(folder)
+        job = choose(self._jobs(target, model, request, console), variant)
+        Rebuilder(store=self.store, runners=self.runners.of).write(job, place, console)
+
+    def reproduce(self, target: str, model: str, variant: str, weights: str, console: Console) -> None:
+        """Make the latest artifact again and print how the two compare; raises GateError where they differ."""
+        from modelfarm.manifest import read_origin
+        from modelfarm.reproduce import Rebuilder, Replanner, request_of, runner_of, usual_variant
+
+        artifact = self.artifact(model, variant or usual_variant(choose_target(self.targets, target)))
+        origin = read_origin(artifact)
+        made = choose_target(self.targets, origin.target)
+        runner = runner_of(origin, made, self.runners)
+        planner = Replanner.of(self.planner(made, request_of(origin, weights), console), artifact, runner,
+                                self.targets)
+        job = planner.job(self.recipe(artifact.model))
+        rebuilder = Rebuilder(store=self.store,
+                              runners=lambda needed: runner if needed == made else self.runners.of(needed))
+        console.line(f"  {job.name} {artifact.version}: {rebuilder.reproduce(job, artifact, console)}")
+
+    def _jobs(self, target: str, model: str, request: Request, console: Console) -> list[Job]:
+        """Plan the jobs of one model."""
+        recipe = self.recipe(only(parse_models(model, self.models())))
+        try:
+            return list(self.planner(choose_target(self.targets, target), request, console).jobs(recipe))
+        finally:
+            self.digests.save()
+
+    def lint(self, target: str, models: str, request: Request, console: Console) -> int:
+        """Print what a target, or each that says what it takes, will not take of models; returns the exit code.
+
+        The graph is exported and proven on the way, and kept: a conversion starts from it.
+        """
+        readers = [choose_target(self.targets, target)] if target else list(self.targets.values())
+        if target and not readers[0].operators:
+            raise UsageError(f"target {target} does not say what it takes",
+                             remedy=f"docker/{target}/target.yaml has no operators")
+        outcomes = []
+        for reader in (reader for reader in readers if reader.operators):
+            assert reader.needs
+            planner = self.planner(choose_target(self.targets, reader.needs.target), request, console)
+            jobs, refused = self._plan(partial(planner.fed, reader=reader), parse_models(models, self.models()))
+            done = LocalEngine(workers=self.settings.jobs, builder=self._builder).run(jobs, console)
+            outcomes += [*refused, *done]
+            print_lint([*refused, *done], reader.title, console)
+        return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
+
+    def build_images(self, name: str, console: Console) -> int:
+        """Build the images of one target, or of all that have one; returns the exit code."""
+        return self._each_image(self._containerised(name), console, images.build)
+
+    def make_bases(self, console: Console) -> None:
+        """Make the Debian that images stand on with debootstrap, for each release that one is built from."""
+        workshop = self.workshop()
+        for release in sorted({release for target in self._containerised("")
+                               for release in images.releases(workshop, target)}):
+            images.make_base(workshop, release, console)
+
+    def pull_images(self, name: str, console: Console) -> int:
+        """Fetch the published images of one target, or of all that the lock names; returns the exit code."""
+        workshop = self.workshop()
+        targets = [target for target in self._containerised(name) if name or target.name in workshop.published]
+        if not targets:
+            raise MachineError(f"{workshop.lock.name} names no published image yet",
+                               remedy="make images builds them here; make push REGISTRY=host:port/path publishes them")
+        return self._each_image(targets, console, images.pull)
+
+    def push_images(self, name: str, registry: str, console: Console) -> int:
+        """Publish the images of one target, or of all that have one, and write the lock; returns the exit code."""
+        images.checked_registry(registry)
+        return self._each_image(self._containerised(name), console,
+                                lambda workshop, target, console: images.push(workshop, target, registry, console))
+
+    def workshop(self) -> images.Workshop:
+        """Return what images are made with; raises MachineError where there is no engine."""
+        client = self.settings.runner if self.settings.runner in NAMES else "docker"
+        return images.open_workshop(self.settings.images, self.digests, name=client)
+
+    def _containerised(self, name: str) -> list[Target]:
+        if name and not choose_target(self.targets, name).containerised:
+            raise UsageError(f"target {name} has no image", remedy=f"it has no Dockerfile in docker/{name}/")
+        return [target for target in self.targets.values() if target.containerised and name in ("", target.name)]
+
+    def _each_image(self, targets: Sequence[Target], console: Console,
+                    action: Callable[[images.Workshop, Target, Console], object]) -> int:
+        """Do one thing with each image; one that fails does not stop the others."""
+        workshop, code = self.workshop(), 0
+        for target in targets:
+            with console.section(f"image {target.name}"):
+                try:
+                    action(workshop, target, console)
+                except FarmError as error:
+                    complain(error, f"image {target.name}")
+                    code = code or error.code
+        return code
 
     def list_models(self, console: Console) -> None:
         """Print the models, what they are made from, and whether their files are here."""
@@ -149,9 +269,10 @@ class Farm:
 
     def _findings(self) -> Iterator[doctor.Finding]:
         yield from doctor.examine_machine(self.settings)
-        for target in self.targets.values():
-            yield from doctor.examine_toolchain(target, self.runner)
-        yield from doctor.examine_engines()
+        engines = surveys()
+        yield from doctor.examine_engines(engines, self.settings.runner)
+        yield from doctor.examine_gpu(engines)
+        yield from doctor.examine_toolchains(self.targets.values(), self.runners, engines, published_lock(TOOLCHAINS))
         yield from doctor.examine_store(self.store)
         recipes: list[Recipe] = []
         for name in self.models():

@@ -12,6 +12,7 @@ from modelfarm.errors import ConversionError
 from modelfarm.recipe import Input, Output, Recipe
 from modelfarm.target import Target
 
+REFERENCE = "reference.npz"  # the source's outputs on the samples
 SCHEMA = 1  # of job.json, result.json and the key: raise it when any of them changes its meaning
 
 
@@ -29,7 +30,12 @@ class Material:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One (model, variant) conversion; `identity` is everything that `key` is the digest of."""
+    """One (model, variant) conversion; `identity` is everything that `key` is the digest of.
+
+    `provenance` is what else is known of the toolchain; `seconds` are what the job may take; `origin` is the job whose
+    artifact this one starts from, instead of the source; `keeps` are files of out/ that the artifact keeps for others;
+    `lint` is what the target that reads the artifact takes of it, with that target's title.
+    """
 
     recipe: Recipe
     target: Target
@@ -40,8 +46,13 @@ class Job:
     random_weights: bool
     golden_waived: bool
     runner: str
+    seconds: int
+    provenance: Mapping[str, Any]
     identity: Mapping[str, Any]
     key: str
+    origin: Job | None = None
+    keeps: tuple[str, ...] = ()
+    lint: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -61,7 +72,11 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """What job.json says; paths are relative to the job folder."""
+    """What job.json says; paths are relative to the job folder.
+
+    `given` names files in in/given/, made earlier, that are to be loaded and run: then nothing is converted. `lint` is
+    what the target that reads the artifact takes of it.
+    """
 
     model: str
     target: str
@@ -76,6 +91,8 @@ class JobSpec:
     promises: Sequence[str]
     latency: Mapping[str, float]
     reference: bool = True
+    given: Sequence[str] = ()
+    lint: Mapping[str, Any] | None = None
     schema: int = SCHEMA
 
     def write(self, file: Path) -> None:
@@ -83,6 +100,9 @@ class JobSpec:
         document = asdict(self)
         for entry in document["inputs"]:
             del entry["picture"]
+        for name in ("given", "lint"):
+            if not document[name]:
+                del document[name]
         file.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 

@@ -7,22 +7,67 @@ times and no paths; those are in smoke.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelfarm import __version__
-from modelfarm.artifact import MANIFEST
-from modelfarm.digest import Digests
+from modelfarm.artifact import MANIFEST, Artifact, Subject
+from modelfarm.digest import key_of
+from modelfarm.errors import ArtifactError
 from modelfarm.job import Job, JobResult
-from modelfarm.verify import Verdict
+
+if TYPE_CHECKING:  # who only reads a manifest needs no numpy
+    from modelfarm.verify import Verdict
 
 
-def write_manifest(folder: Path, job: Job, result: JobResult, verdict: Verdict, digests: Digests) -> None:
-    """Write the manifest of an artifact whose files lie in `folder`."""
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What an artifact was made from and how, as its manifest says.
+
+    `identity` is what its key is the digest of, `materials` the SHA-256 by role and name, `toolchain` what else was
+    known of the toolchain.
+    """
+
+    identity: Mapping[str, Any]
+    target: str
+    precision: str
+    options: Mapping[str, Any]
+    materials: Mapping[tuple[str, str], str]
+    random_weights: bool
+    golden_waived: bool
+    runner: str
+    toolchain: Mapping[str, Any]
+
+
+def read_origin(artifact: Artifact) -> Origin:
+    """Read what an artifact was made from; raises ArtifactError where its manifest does not say it."""
+    try:
+        return _origin(artifact.manifest["predicate"], artifact.key)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ArtifactError(f"the manifest of {artifact.folder} does not say what it was made from: "
+                            f"{type(error).__name__}: {error}", remedy="make the artifact anew") from error
+
+
+def _origin(predicate: Mapping[str, Any], key: str) -> Origin:
+    internal = predicate["buildDefinition"]["internalParameters"]
+    identity = internal["identity"]
+    if key_of(identity) != key:
+        raise ValueError("its identity does not give its key")
+    materials = {(role, name): sha256 for role, name, sha256 in identity["materials"]}
+    return Origin(identity=identity, target=identity["target"], precision=identity["precision"],
+                  options=dict(identity["options"]), materials=materials,
+                  random_weights=identity["weights"] == "random", golden_waived=not identity["golden"],
+                  runner=predicate["runDetails"]["builder"]["id"].rpartition(":")[2],
+                  toolchain=dict(internal.get("toolchain") or {}))
+
+
+def write_manifest(folder: Path, job: Job, result: JobResult, verdict: Verdict, subjects: Sequence[Subject]) -> None:
+    """Write the manifest of an artifact of these files into `folder`."""
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [_subject(folder / name, digests) for name in result.files],
+        "subject": [_subject(subject) for subject in subjects],
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
             "buildDefinition": _definition(job),
@@ -37,8 +82,8 @@ def write_manifest(folder: Path, job: Job, result: JobResult, verdict: Verdict, 
     (folder / MANIFEST).write_text(json.dumps(statement, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _subject(file: Path, digests: Digests) -> dict[str, Any]:
-    return {"name": file.name, "digest": {"sha256": digests.file(file)}, "annotations": {"size": file.stat().st_size}}
+def _subject(file: Subject) -> dict[str, Any]:
+    return {"name": file.name, "digest": {"sha256": file.sha256}, "annotations": {"size": file.size}}
 
 
 def _definition(job: Job) -> dict[str, Any]:
@@ -47,7 +92,7 @@ def _definition(job: Job) -> dict[str, Any]:
         "externalParameters": {"model": job.recipe.name, "target": job.target.name, "variant": job.variant,
                                "precision": job.precision, "options": dict(job.options),
                                "randomWeights": job.random_weights, "recipe": dict(job.recipe.values)},
-        "internalParameters": {"key": job.key, "identity": dict(job.identity)},
+        "internalParameters": {"key": job.key, "identity": dict(job.identity), "toolchain": dict(job.provenance)},
         "resolvedDependencies": [{"name": material.name, "digest": {"sha256": material.sha256},
                                   "annotations": {"role": material.role}} for material in job.materials],
     }

@@ -13,7 +13,7 @@ from modelfarm.contradictions import axis_problems
 from modelfarm.digest import Digests, key_of
 from modelfarm.document import Document
 from modelfarm.errors import MachineError, UsageError
-from modelfarm.job import SCHEMA, Job, Material
+from modelfarm.job import REFERENCE, SCHEMA, Job, Material
 from modelfarm.lookup import Lookup, Progress
 from modelfarm.neighbours import neighbours
 from modelfarm.recipe import Recipe, TorchSource
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Planner:
-    """Plans jobs for one target."""
+    """Plans jobs for one target; `feeding` plans those whose artifacts this target's jobs start from."""
 
     target: Target
     runner: Runner
@@ -48,6 +48,7 @@ class Planner:
     digests: Digests
     request: Request
     progress: Progress | None = None
+    feeding: Planner | None = None
 
     @cached_property
     def given(self) -> dict[str, Any]:
@@ -60,35 +61,67 @@ class Planner:
         Raises UsageError where the target does not read the recipe's source or an option is off,
         MachineError where files are missing.
         """
-        if recipe.source.kind not in self.target.reads:
-            raise UsageError(f"target {self.target.name} cannot read a {recipe.source.kind} source, "
-                             f"as {recipe.name} has; it reads {' and '.join(self.target.reads)}")
+        if self.feeding is None:
+            self._check_source(recipe)
         given = self.given
         for where, message in axis_problems(recipe.values["inputs"], {self.target.name: given}):
             raise UsageError(f"OPTIONS: {'.'.join(map(str, where[2:]))}: {message}")
         usual = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {})}
         options = {**usual, **given}
         changed = {name: value for name, value in given.items() if value != usual.get(name)}
+        seconds = options.pop("seconds", None) or self.target.seconds
         precisions = options.pop("precision", self.target.precisions[0])
         precisions = [precisions] if isinstance(precisions, str) else list(dict.fromkeys(precisions))
-        materials = tuple(self._materials(recipe))
+        origin = self.feeding.feed(recipe, self.target, options.get("adapt") or {}) if self.feeding else None
+        materials = (*(() if origin else self._source(recipe)), *self._materials(recipe))
         for precision in precisions:
-            yield self._job(recipe, precision, options, changed, materials)
+            yield self._job(recipe, precision, options, self._variant(precision, changed), materials, seconds,
+                            origin=origin)
 
-    def _job(self, recipe: Recipe, precision: str, options: Mapping[str, Any], changed: Mapping[str, Any],
-             materials: tuple[Material, ...]) -> Job:
+    def fed(self, recipe: Recipe, reader: Target) -> Iterator[Job]:
+        """Yield the job whose artifact another target starts from, with the edits that the recipe has for it."""
+        usual = {**reader.defaults, **(recipe.targets.get(reader.name) or {})}
+        yield self.feed(recipe, reader, usual.get("adapt") or {})
+
+    def feed(self, recipe: Recipe, reader: Target, adapt: Mapping[str, Any]) -> Job:
+        """Return the job whose artifact another target starts from: this target's, with the options that it needs.
+
+        `adapt` are the edits that the reader wants. The job keeps the source's outputs, which the reader's gates
+        compare with, and holds the graph against what the reader takes.
+        """
+        self._check_source(recipe)
+        assert reader.needs is not None
+        options = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {}), **reader.needs.options}
+        if adapt:
+            options["edit"] = {**(options.get("edit") or {}), **adapt}
+        seconds, precision = options.pop("seconds", None) or self.target.seconds, self.target.precisions[0]
+        options.pop("precision", None)
+        parts = [self.target.name, "for", reader.name, *([RANDOM] if self._random else [])]
+        materials = (*self._source(recipe), *self._materials(recipe))
+        return self._job(recipe, precision, options, "-".join(parts), materials, seconds, reader=reader)
+
+    def _check_source(self, recipe: Recipe) -> None:
+        if recipe.source.kind not in self.target.reads:
+            raise UsageError(f"target {self.target.name} cannot read a {recipe.source.kind} source, "
+                             f"as {recipe.name} has; it reads {' and '.join(self.target.reads)}")
+
+    def _job(self, recipe: Recipe, precision: str, options: Mapping[str, Any], variant: str,
+             materials: tuple[Material, ...], seconds: int, *, origin: Job | None = None,
+             reader: Target | None = None) -> Job:
         waived = self.request.expect == "none"
+        lint = {"title": reader.title, "operators": reader.operators} if reader and reader.operators else None
         identity = {
             "schema": SCHEMA, "model": recipe.name, "target": self.target.name, "precision": precision,
-            "source": _source_identity(recipe), "options": dict(options),
+            "source": {"artifact": origin.key} if origin else _source_identity(recipe), "options": dict(options),
             "recipe": {part: recipe.values[part] for part in _RECIPE_PARTS},
             "golden": not waived, "weights": RANDOM if self._random else "given",
             "materials": [[material.role, material.name, material.sha256] for material in materials],
-            "toolchain": self.runner.identity(self.target, self.digests),
+            "toolchain": self.runner.identity(self.target, self.digests), **({"feeds": {"target": reader.name, "takes": key_of(lint)}} if reader else {}),
         }
         return Job(recipe=recipe, target=self.target, precision=precision, options=options, materials=materials,
-                   variant=self._variant(precision, changed), random_weights=self._random, golden_waived=waived,
-                   runner=self.runner.name, identity=identity, key=key_of(identity))
+                   variant=variant, random_weights=self._random, golden_waived=waived, runner=self.runner.name,
+                   seconds=seconds, provenance=self.runner.provenance(self.target, self.digests), identity=identity,
+                   key=key_of(identity), origin=origin, keeps=(REFERENCE,) if reader else (), lint=lint)
 
     @property
     def _random(self) -> bool:
@@ -99,10 +132,11 @@ class Planner:
         parts = [self.target.name]
         if len(self.target.precisions) > 1:
             parts.append(precision)
-        parts += [f"{name}{_brief(value)}" for name, value in sorted(changed.items()) if name != "precision"]
+        parts += [f"{name}{_brief(value)}" for name, value in sorted(changed.items())
+                  if name not in ("precision", "seconds")]
         return "-".join([*parts, RANDOM] if self._random else parts)
 
-    def _materials(self, recipe: Recipe) -> Iterator[Material]:
+    def _source(self, recipe: Recipe) -> Iterator[Material]:
         source = recipe.source
         if isinstance(source, TorchSource):
             yield self._material("module", source.module)
@@ -113,6 +147,8 @@ class Planner:
             raise UsageError(f"WEIGHTS=random needs an architecture; {recipe.name} is made from a file")
         else:
             yield self._material("source", self._weights(recipe))
+
+    def _materials(self, recipe: Recipe) -> Iterator[Material]:
         samples = {"pictures": recipe.samples.pictures, "arrays": recipe.samples.arrays}
         for role, files in self.lookup.matching_all(samples, recipe.folder).items():
             yield from (self._material(role, file) for file in files)

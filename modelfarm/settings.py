@@ -33,6 +33,11 @@ class Settings:
         return self.cache / "downloads"
 
     @property
+    def images(self) -> Path:
+        """Return the folder of what images say of themselves, and of the logs of their builds."""
+        return self.cache / "images"
+
+    @property
     def environments(self) -> Path:
         """Return the folder of the toolchains' virtual environments."""
         return self.cache / "venvs"

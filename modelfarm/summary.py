@@ -11,6 +11,7 @@ from modelfarm.doctor import Finding
 from modelfarm.door import complain
 from modelfarm.engines.local import Outcome
 from modelfarm.errors import ArtifactError
+from modelfarm.lint import read_findings, report
 from modelfarm.phrase import shown, size
 from modelfarm.store import Store
 
@@ -26,6 +27,21 @@ def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
         console.table([(*_HEADING, ""), *rows])
     for each in built:
         console.line(f"  {shown(each.artifact.path(each.artifact.files[0].name))}")
+    for outcome in outcomes:
+        if outcome.waited_for:
+            console.line(f"  {outcome.name} was not started: it starts from {outcome.waited_for}, which failed")
+    console.close()
+    for outcome in outcomes:
+        if outcome.error:
+            complain(outcome.error, outcome.name)
+
+
+def print_lint(outcomes: Sequence[Outcome], title: str, console: Console) -> None:
+    """Print what a target will not take of each model, then each failure on standard error."""
+    for outcome in (outcome for outcome in outcomes if outcome.built):
+        assert outcome.built
+        findings = read_findings(outcome.built.artifact.manifest["predicate"]["verification"]["facts"])
+        console.lines([f"{outcome.name.partition('/')[0]} for {title}", *report(findings, title)])
     console.close()
     for outcome in outcomes:
         if outcome.error:

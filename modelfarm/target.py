@@ -17,19 +17,39 @@ TOOLCHAINS = Path(__file__).resolve().parent.parent / "docker"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Need:
+    """The target whose artifact another one starts from, and the options that it asks of it."""
+
+    target: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
-    """A format that a model can become, and the folder that knows how."""
+    """A format that a model can become, and the folder that knows how.
+
+    `reads` are the kinds of source files; where it `needs` another target, that one reads the recipe's source, and
+    this one what it makes. `seconds` of wall clock, `memory` in bytes, `processes` and `cpus` (None: all) are what a
+    job may use at most. `environment` is `image` where the toolchain exists as an image only. `operators` is what lint
+    holds a graph against before a conversion, None where the target takes any.
+    """
 
     name: str
     title: str
     folder: Path
     reads: tuple[str, ...]
+    needs: Need | None
     makes: str
     python: str
     precisions: tuple[str, ...]
     promises: tuple[str, ...]
     device: str
     seconds: int
+    memory: int
+    processes: int
+    cpus: float | None
+    environment: str
+    operators: Mapping[str, Any] | None
     options: Record
     defaults: Mapping[str, Any]
 
@@ -42,6 +62,11 @@ class Target:
     def converter(self) -> Path:
         """Return the module that jobkit runs."""
         return self.folder / "converter.py"
+
+    @property
+    def containerised(self) -> bool:
+        """Return whether the toolchain exists as an image."""
+        return (self.folder / "Dockerfile").is_file()
 
 
 _SIZE = r"[0-9]{1,15}|[0-9]{1,12}(\.[0-9]{1,9})? ?([kKMG]B|[KMG]iB)"
@@ -67,6 +92,20 @@ def parse_size(text: str) -> int:
     return int(float(digits) * factor)
 
 
+_SWITCH = Field(shape=Boolean(), help="left out: no")
+
+# Those who know these keys are docker/onnx/passes; the last two have a longer form too, which the pass checks.
+_EDITS = Record(fields={
+    "batch": Field(shape=Text(pattern=r"[1-9]\d*|[A-Za-z_]\w*", like="a number of items, or a name for a free one")),
+    "keep": Field(shape=Sequence(of=Text(), least=1), help="outputs, or tensors inside"),
+    "remove": Field(shape=Sequence(of=Text(), least=1), help="nodes at which branches begin"),
+    "exported": Field(shape=Sequence(of=Text(), least=1), help="outputs of a PyTorch source, where edits rename them"),
+    **dict.fromkeys(("constants", "unused", "four_dimensions", "cut_decode", "padded_maxpool", "strided_slices",
+                     "half"), _SWITCH),
+    "split_outputs": Field(shape=Anything()),
+    "normalise_boxes": Field(shape=Anything()),
+})
+
 # The types that target.yaml may give an option.
 _TYPES: dict[str, Shape] = {
     "boolean": Boolean(),
@@ -75,6 +114,7 @@ _TYPES: dict[str, Shape] = {
     "text": Text(),
     "size": Size(),
     "texts": Sequence(of=Text()),
+    "edits": _EDITS,
     "axes": Table(of=Table(of=Text(pattern=r"[A-Za-z_]\w*", like="a name for the axis"),
                            keys=Text(pattern=r"\d", like="the number of an axis"))),
 }
@@ -105,17 +145,27 @@ _OPTION = Record(fields={
     "choices": Field(shape=Sequence(of=Text(), least=1)),
 })
 
-_NAME = Text(pattern=r"(?!precision$)[a-z][a-z0-9_]*", like="a name in small letters, and not precision")
+_NAME = Text(pattern=r"(?!(precision|seconds)$)[a-z][a-z0-9_]*",
+             like="a name in small letters, and not precision or seconds")
 
 _TARGET = Record(fields={
     "title": Field(shape=Text(), required=True),
     "reads": Field(shape=Sequence(of=Text(choices=("torch", "onnx", "tflite")), least=1), required=True),
+    "needs": Field(shape=Record(fields={
+        "target": Field(shape=Text(), required=True),
+        "options": Field(shape=Anything(), default={}),
+    }), help="the target whose artifact this one starts from"),
     "makes": Field(shape=Text(), required=True),
     "python": Field(shape=Text(pattern=r"3\.\d+", like="a Python version such as 3.11"), required=True),
     "precisions": Field(shape=Sequence(of=Text(), least=1), required=True),
     "promises": Field(shape=Sequence(of=Text(), least=1), required=True),
     "device": Field(shape=Text(choices=("cpu", "gpu")), default="cpu"),
     "seconds": Field(shape=Integer(minimum=1), default=1800),
+    "memory": Field(shape=Size(), default=8 << 30),
+    "processes": Field(shape=Integer(minimum=1), default=512),
+    "cpus": Field(shape=Number(minimum=0.01), help="left out: all"),
+    "environment": Field(shape=Text(choices=("any", "image")), default="any"),
+    "operators": Field(shape=Anything(), help="what the target takes of a graph; docker/onnx/operators.py reads it"),
     "options": Field(shape=Table(of=Option(), keys=_NAME), default={}),
 })
 
@@ -129,7 +179,10 @@ def read_target(file: Path) -> Target:
     return Target(
         name=file.parent.name, title=values["title"], folder=file.parent, reads=tuple(values["reads"]),
         makes=values["makes"], python=values["python"], precisions=precisions, promises=tuple(values["promises"]),
-        device=values["device"], seconds=values["seconds"], options=_options(values["options"], precisions),
+        device=values["device"], seconds=values["seconds"], memory=values["memory"],
+        processes=values["processes"], cpus=values["cpus"], environment=values["environment"],
+        operators=values["operators"],
+        needs=Need(**values["needs"]) if values["needs"] else None, options=_options(values["options"], precisions),
         defaults={name: entry["default"] for name, entry in values["options"].items()})
 
 
@@ -139,7 +192,9 @@ def _options(entries: Mapping[str, Any], precisions: tuple[str, ...]) -> Record:
               for name, entry in entries.items()}
     choice = Either(scalar=precision, sequence=Sequence(of=precision, least=1))
     return Record(fields={
-        "precision": Field(shape=choice, default=[precisions[0]], help="one precision or several"), **fields})
+        "precision": Field(shape=choice, default=[precisions[0]], help="one precision or several"),
+        "seconds": Field(shape=Integer(minimum=1), help="wall clock of a job; left out, as the target has it"),
+        **fields})
 
 
 def _shape(entry: Mapping[str, Any]) -> Shape:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from modelfarm import decoders, samples
+from modelfarm import decoders, lint, samples
 from modelfarm.arrays import read_outputs
-from modelfarm.artifact import SMOKE, Artifact
+from modelfarm.artifact import SMOKE, Artifact, Subject
 from modelfarm.decoders.prediction import Decoder
 from modelfarm.digest import Digests
-from modelfarm.job import Job, JobResult, JobSpec, read_result
+from modelfarm.job import REFERENCE, Job, JobResult, JobSpec, read_result
 from modelfarm.manifest import write_manifest
 from modelfarm.recipe import TorchSource
 from modelfarm.report import overlay
 from modelfarm.report.smoke import smoke_document, smoke_text
 from modelfarm.samples import Sample
+from modelfarm.script import NAME, script
 from modelfarm.verify import Case, Verdict, verify
 
 _LATENCY = {"warmup": 3, "runs": 30, "seconds": 2.0}
@@ -34,14 +36,20 @@ _WEIGHTS_SEED = 0  # of WEIGHTS=random
 class Trial:
     """One job between its preparation and its verdict.
 
-    `scratch` is the job folder of the contract, `folder` what becomes the artifact.
+    `scratch` is the job folder of the contract, `folder` what becomes the artifact, `origin` the artifact that the job
+    starts from, where it does not start from the source. `given` are files made earlier, which are then run instead of
+    converting. `shell` are the lines that run the job folder "$JOB", for reproduce.sh.
     """
 
     job: Job
+    origin: Artifact | None = None
     folder: Path
     scratch: Path
     digests: Digests
+    given: tuple[Path, ...] = ()
+    shell: str = ""
     _seconds: dict[str, float] = field(default_factory=dict, repr=False)
+    _inputs: dict[str, str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -56,8 +64,13 @@ class Trial:
         recipe = self.job.recipe
         return decoders.load(recipe.decoder, recipe.folder) if recipe.decoder else None
 
+    @property
+    def origin_kind(self) -> str:
+        """Return what the job's toolchain reads: the kind of the source, or of the artifact that it starts from."""
+        return self.job.origin.target.makes if self.job.origin else self.job.recipe.source.kind
+
     def prepare(self) -> None:
-        """Write the job folder: the source, the samples and job.json."""
+        """Write the job folder: the source, the samples and job.json; equal jobs give equal files."""
         (self.scratch / "in" / "source").mkdir(parents=True)
         (self.scratch / "out").mkdir()
         with self._timed("prepare the samples"):
@@ -66,15 +79,28 @@ class Trial:
         JobSpec(model=recipe.name, target=self.job.target.name, variant=self.job.variant, precision=self.job.precision,
                 source=self._source(), options=self.job.options, inputs=recipe.inputs, outputs=recipe.outputs,
                 samples=[sample.name for sample in self.samples], calibration=None,
-                promises=self.job.target.promises, latency=_LATENCY).write(self.scratch / "job.json")
+                promises=self.job.target.promises, latency=_LATENCY, given=self._given(), lint=self.job.lint,
+                reference=self.origin is None and not self.given).write(self.scratch / "job.json")
+        if self.shell:
+            self._digest_inputs()
 
     def _source(self) -> Mapping[str, Any]:
+        if self.origin:
+            return {"kind": self.origin_kind, "file": self._copy_origin(self.origin)}
         source = self.job.recipe.source
         if isinstance(source, TorchSource):
             self._copy("neighbour")
             return {"kind": source.kind, "module": self._copy("module"), "factory": source.factory,
                     "arguments": dict(source.arguments), "weights": self._copy("weights"), "seed": _WEIGHTS_SEED}
         return {"kind": source.kind, "file": self._copy("source")}
+
+    def _copy_origin(self, origin: Artifact) -> str:
+        """Copy the files of the artifact that the job starts from and return the first's place."""
+        names = [file.name for file in origin.files if file.name != REFERENCE]
+        for name in names:
+            shutil.copyfile(origin.path(name), self.scratch / "in" / "source" / name)
+            self._inputs[f"in/source/{name}"] = origin.subjects[name]
+        return f"in/source/{names[0]}"
 
     def _copy(self, role: str) -> str | None:
         """Copy materials into the job folder and return the first's place, None where there is none.
@@ -85,30 +111,76 @@ class Trial:
         for material in self.job.having(role):
             places.append(f"in/source/{material.name}")
             shutil.copyfile(material.path, self.scratch / places[-1])
+            self._inputs[places[-1]] = material.sha256
         return places[0] if places else None
 
-    def judge(self, previous: Artifact | None) -> Verdict:
-        """Put the result through the gates, and write the reports and, where it passed, the manifest.
+    def _given(self) -> list[str]:
+        """Copy the files that are to be run as they are into the job folder and return their names."""
+        for file in self.given:
+            (self.scratch / "in" / "given").mkdir(exist_ok=True)
+            shutil.copyfile(file, self.scratch / "in" / "given" / file.name)
+        return [file.name for file in self.given]
 
-        Raises ConversionError where the toolchain refused or failed.
+    def _digest_inputs(self) -> None:
+        """Digest what the farm wrote itself; of what it copied, the digest is known."""
+        for file in (self.scratch / "job.json", *(self.scratch / "in").rglob("*")):
+            place = file.relative_to(self.scratch).as_posix()
+            if file.is_file() and place not in self._inputs:
+                with file.open("rb") as stream:
+                    self._inputs[place] = hashlib.file_digest(stream, "sha256").hexdigest()
+
+    @cached_property
+    def result(self) -> JobResult:
+        """Return what the toolchain answered; raises ConversionError where it refused or failed."""
+        return read_result(self.scratch / "out" / "result.json")
+
+    def judge(self, previous: Artifact | None) -> Verdict:
+        """Put the result through the gates, and write the reports and, where it passed, manifest and reproduce.sh.
+
+        Raises ConversionError where the toolchain refused or failed, GateError where the target that is to read the
+        artifact will not take it.
         """
         out = self.scratch / "out"
-        result = read_result(out / "result.json")
+        result = self.result
+        if self.job.lint:
+            lint.check(lint.read_findings(result.facts), self.job.lint["title"])
         with self._timed("check the gates"):
             verdict = verify(self._case(result))
-        for name in result.files:
+        for name in (*result.files, *self.job.keeps):
             if (out / name).is_file():
                 (out / name).rename(self.folder / name)
         self._report(result, verdict, previous)
         if verdict.passed:
-            write_manifest(self.folder, self.job, result, verdict, self.digests)
+            subjects = self._subjects(self.folder, result)
+            write_manifest(self.folder, self.job, result, verdict, subjects)
+            self._write_script(subjects)
         return verdict
+
+    def _write_script(self, subjects: Sequence[Subject]) -> None:
+        if self.shell:
+            file = self.folder / NAME
+            file.write_text(script(self.job, self.shell, self._inputs, subjects), encoding="utf-8")
+            file.chmod(0o755)
+
+    def _subjects(self, folder: Path, result: JobResult) -> list[Subject]:
+        files = [folder / name for name in (*result.files, *self.job.keeps)]
+        return [Subject(name=file.name, sha256=self.digests.file(file), size=file.stat().st_size) for file in files]
+
+    def made(self) -> dict[str, str]:
+        """Return the SHA-256 of each file that was made; raises ConversionError where the toolchain failed."""
+        return {file.name: file.sha256 for file in self._subjects(self.scratch / "out", self.result)}
+
+    def compare(self, other: Trial) -> Verdict:
+        """Judge the outputs by those of another trial of the same job, as the gates judge them by the source's."""
+        return verify(replace(self._case(self.result), golden_waived=True,
+                              reference=read_outputs(other.scratch / "out" / "outputs.npz", len(self.samples))))
 
     def _case(self, result: JobResult) -> Case:
         out, names = self.scratch / "out", [sample.name for sample in self.samples]
+        reference = self.origin.path(REFERENCE) if self.origin else out / REFERENCE
         return Case(recipe=self.job.recipe, result=result, promises=self.job.target.promises,
                     files=tuple(entry.name for entry in out.iterdir()), samples=self.samples,
-                    reference=read_outputs(out / "reference.npz", len(names)),
+                    reference=read_outputs(reference, len(names)),
                     outputs=read_outputs(out / "outputs.npz", len(names)), decoder=self.decoder,
                     precision=self.job.precision, dynamic=self.job.dynamic, random_weights=self.job.random_weights,
                     golden_waived=self.job.golden_waived)

@@ -19,6 +19,9 @@ from modelfarm.settings import ROOT, from_environment
 from modelfarm.target import read_targets
 from tests.toys import Toys, make_toy_wheel, make_toys
 
+# Tests that want containers say so themselves, whatever this machine has.
+os.environ.setdefault("RUNNER", "venv")
+
 # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -65,7 +68,7 @@ def toy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIP_NO_INDEX", "1")
         patch.setenv("PIP_FIND_LINKS", str(folder / "wheels"))
-        toys.farm.runner.prepare(toys.target, Console(io.StringIO()))
+        toys.farm.runners.venv.prepare(toys.target, Console(io.StringIO()))
     return folder / "cache"
 
 

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import platform
+import re
+import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from modelfarm import doctor
 from modelfarm.console import Console
 from modelfarm.digest import Digests
 from modelfarm.doctor import (
     Finding,
     examine_engines,
+    examine_gpu,
     examine_machine,
     examine_recipes,
     examine_store,
     examine_toolchain,
+    examine_toolchains,
     has_files,
 )
 from modelfarm.errors import MachineError
 from modelfarm.lookup import Lookup
-from modelfarm.runners import VenvRunner
+from modelfarm.runners import Runners, VenvRunner
 from modelfarm.store import Store
+from modelfarm.survey import surveys
+from modelfarm.toolchain import local_name, sources
 from tests.toys import Toys
+
+DIGEST = f"sha256:{'a' * 64}"
 
 
 def by_subject(findings: Iterator[Finding]) -> dict[str, Finding]:
@@ -79,9 +90,9 @@ def test_a_small_disk_is_a_note(toys: Toys, tmp_path: Path) -> None:
 
 
 def test_a_toolchain_that_is_installed_is_fine(toys: Toys) -> None:
-    (finding,) = examine_toolchain(toys.target, toys.farm.runner)
+    (finding,) = examine_toolchain(toys.target, toys.farm.runners.venv)
     assert (finding.state, finding.subject) == ("ok", "toolchain toy")
-    assert str(toys.farm.runner.folder(toys.target)) in finding.detail
+    assert str(toys.farm.runners.venv.folder(toys.target)) in finding.detail
 
 
 def test_a_toolchain_to_come_is_a_note_and_its_interpreter_is_looked_for(toys: Toys) -> None:
@@ -99,15 +110,246 @@ def test_a_toolchain_to_come_is_a_note_and_its_interpreter_is_looked_for(toys: T
     assert other[1].remedy == "install Python 3.99"
 
 
-def test_container_engines_on_the_path_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert list(examine_engines()) == []
-    podman = tmp_path / "podman"
-    podman.write_text("#!/bin/sh\n")
-    podman.chmod(0o755)
+class Clinic:
+    """A machine with clients that are a few lines of shell, so that they can be as ill as one likes."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        for name in ("DOCKER", "PODMAN", "DOCKER_HOST"):
+            patch.delenv(name, raising=False)
+        tools = folder / "tools"
+        tools.mkdir(parents=True)
+        for tool in ("sh", "cat", "grep", "sed"):
+            (tools / tool).symlink_to(str(shutil.which(tool)))
+        patch.setenv("PATH", f"{folder}:{folder}/second:{tools}")
+
+    def client(self, script: str = "", *, name: str = "docker", place: str = "", **more: Any) -> Path:
+        """Install a client that notes how it is called, runs the script, and tells of an engine that is well."""
+        file = self.folder / place / name
+        file.parent.mkdir(exist_ok=True)
+        told = {"ServerVersion": "25.0.1", "DockerRootDir": str(self.folder), "Name": os.uname().nodename,
+                "ClientInfo": {"Version": "26.1.5", "Plugins": [{"Name": "buildx", "Version": "0.13.1"}]}, **more}
+        file.with_suffix(".json").write_text(json.dumps(told))
+        file.write_text(f"""#!/bin/sh
+echo "$*" >> {self.folder}/calls
+{script}
+case "$1 $2" in
+"info --format") cat {file}.json ;;
+"image ls") cat {self.folder}/images ;;
+"image inspect") identity=$(grep "^$3 " {self.folder}/images | sed 's/.* //') && [ "$identity" ] ||
+  {{ echo "Error: No such image: $3" >&2; exit 1; }}
+  echo '[{{"Id": "'$identity'", "Config": {{}}, "Size": 1, "Architecture": "amd64"}}]' ;;
+*) exit 1 ;;
+esac
+""")
+        file.chmod(0o755)
+        return file
+
+    def holds(self, images: Mapping[str, str]) -> None:
+        (self.folder / "images").write_text("".join(f"{name} {identity}\n" for name, identity in images.items()))
+
+    def calls(self) -> list[str]:
+        return (self.folder / "calls").read_text().splitlines()
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clinic:
+    clinic = Clinic(tmp_path / "clinic", monkeypatch)
+    clinic.holds({})
+    return clinic
+
+
+def test_a_machine_without_containers_lacks_nothing_but_what_runner_names(clinic: Clinic) -> None:
     (finding,) = examine_engines()
-    assert (finding.state, finding.subject) == ("note", "podman")
-    assert str(podman) in finding.detail
+    assert (finding.state, finding.subject) == ("note", "docker")
+    assert "not on the PATH" in finding.detail
+    assert "ci/engine start" in finding.remedy
+    for name in ("docker", "podman"):
+        found = by_subject(examine_engines(runner=name))
+        assert found[name].state == "lacking"
+        assert f"{name.upper()}=" in found[name].remedy
+
+
+def test_an_engine_that_is_well_is_told_with_its_versions_and_its_room(clinic: Clinic) -> None:
+    program = clinic.client()
+    found = by_subject(examine_engines())
+    assert {finding.state for finding in found.values()} == {"ok"}
+    assert found["docker"].detail == f"{program} 26.1.5, engine 25.0.1"
+    assert found["buildx"].detail == "0.13.1"
+    assert re.fullmatch(rf"{clinic.folder}, \d+ GB free", found["docker folder"].detail)
+
+
+def test_an_engine_with_little_room_is_worth_a_note(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    clinic.client()
+    monkeypatch.setattr(doctor.disk, "free", lambda folder: 3 << 30)
+    finding = by_subject(examine_engines())["docker folder"]
+    assert (finding.state, finding.detail) == ("note", f"{clinic.folder}, 3 GB free")
+    assert "docker system df" in finding.remedy
+
+
+@pytest.mark.parametrize(("said", "remedy"), [
+    ("Cannot connect to the Docker daemon at unix:///run/docker.sock", "start the engine"),
+    ("permission denied while trying to connect to the Docker daemon socket", "group docker"),
+])
+def test_an_engine_that_does_not_answer_has_a_remedy_and_is_lacking_only_where_it_was_named(
+    clinic: Clinic, said: str, remedy: str
+) -> None:
+    clinic.client(f"echo '{said}' >&2", ServerVersion="", DockerRootDir="")
+    finding = by_subject(examine_engines())["docker"]
+    assert finding.state == "note"
+    assert said in finding.detail
+    assert remedy in finding.remedy
+    assert by_subject(examine_engines(runner="docker"))["docker"].state == "lacking"
+    assert by_subject(examine_engines())["buildx"].state == "ok", "the plugin is the client's, not the engine's"
+
+
+def test_an_engine_at_another_place_is_named_by_it(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://far:2375")
+    clinic.client("echo 'no route to host' >&2", ServerVersion="")
+    assert "DOCKER_HOST=tcp://far:2375" in by_subject(examine_engines())["docker"].remedy
+
+
+def test_an_engine_that_hangs_is_asked_once(toys: Toys, clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelfarm.survey._PATIENCE", 0.3)
+    monkeypatch.setattr("modelfarm.runners._PATIENCE", 5.0)
+    (toys.target.folder / "Dockerfile").touch()
+    clinic.client("exec /bin/sleep 30")
+    engines = surveys()
+    found = by_subject(examine_engines(engines))
+    assert "did not answer within 0.3 s" in found["docker"].detail
+    assert "hangs" in found["docker"].remedy
+    found = by_subject(examine_toolchains([toys.target], runners(toys), engines, toys.folder / "images.lock"))
+    assert found["runner toy"].detail == "venv (RUNNER=auto)"
+    assert clinic.calls() == ["info --format {{json .}}"]
+
+
+def test_another_client_that_has_buildx_is_the_remedy_of_one_that_has_none(clinic: Clinic) -> None:
+    clinic.client(ClientInfo={})
+    finding = by_subject(examine_engines())["buildx"]
+    assert (finding.state, "docker-buildx" in finding.remedy) == ("note", True)
+    other = clinic.client("[ $1 != buildx ] || exit 0", place="second")
+    finding = by_subject(examine_engines())["buildx"]
+    assert (finding.state, finding.remedy) == ("note", f"DOCKER={other} has it")
+
+
+def test_cards_are_told_with_whether_containers_can_have_them(tmp_path: Path, clinic: Clinic) -> None:
+    (none,) = examine_gpu([], tmp_path)
+    assert (none.state, none.subject) == ("ok", "GPU")
+    (tmp_path / "dev").mkdir()
+    for name in ("nvidia0", "nvidia1", "nvidiactl"):
+        (tmp_path / "dev" / name).touch()
+    (closed,) = examine_gpu([], tmp_path)
+    assert (closed.state, closed.detail) == ("note", "nvidia0, nvidia1, but containers cannot have them")
+    assert "nvidia-container-toolkit" in closed.remedy
+    clinic.client(Runtimes={"nvidia": {}})
+    (open_,) = examine_gpu(surveys(), tmp_path)
+    assert (open_.state, open_.detail) == ("ok", "nvidia0, nvidia1, and containers can have them")
+    (tmp_path / "etc" / "cdi").mkdir(parents=True)
+    (tmp_path / "etc" / "cdi" / "nvidia.yaml").touch()
+    assert next(examine_gpu([], tmp_path)).state == "ok"
+
+
+def runners(toys: Toys, runner: str = "auto") -> Runners:
+    return Runners(settings=replace(toys.settings, runner=runner), digests=toys.farm.digests)
+
+
+def toolchains(toys: Toys, runner: str = "auto") -> list[Finding]:
+    lock = toys.folder / "images.lock"
+    return list(examine_toolchains([toys.target], runners(toys, runner), surveys(), lock))
+
+
+@pytest.fixture
+def contained(toys: Toys) -> str:
+    """Give the toy toolchain an image, in name, and return that name."""
+    (toys.target.folder / "Dockerfile").write_text("FROM scratch\n")
+    return local_name(toys.target, toys.farm.digests)
+
+
+def pin(toys: Toys, identity: str, digest: str = "") -> None:
+    entry = {"image": f"127.0.0.1:5000/toy@sha256:{'1' * 64}", "identity": identity, "content": "2" * 64, "size": 1,
+             "sources": digest or sources(toys.target, toys.farm.digests), "architecture": "amd64", "date": "2026-07"}
+    (toys.folder / "images.lock").write_text(json.dumps({"bases": {}, "images": {"toy": entry}}))
+
+
+def test_a_target_without_a_dockerfile_has_no_image_to_look_for(toys: Toys, clinic: Clinic) -> None:
+    clinic.client()
+    found = toolchains(toys)
+    assert [(finding.state, finding.subject) for finding in found] == [("ok", "runner toy"), ("ok", "toolchain toy")]
+    assert found[0].detail == "venv (RUNNER=auto)"
+
+
+def test_an_image_that_is_not_there_is_a_note_and_the_environment_does_it(
+    toys: Toys, clinic: Clinic, contained: str
+) -> None:
+    clinic.client()
+    image, runner, environment = toolchains(toys)
+    assert (image.state, image.detail) == ("note", f"none of this checkout, {contained}")
+    assert image.remedy == "make images TARGET=toy"
+    assert runner.detail == "venv (RUNNER=auto)"
+    assert environment.subject == "toolchain toy"
+    pin(toys, DIGEST)
+    assert toolchains(toys)[0].remedy == "make pull, or make images TARGET=toy"
+    pin(toys, DIGEST, "3" * 64)
+    assert toolchains(toys)[0].remedy == "make images TARGET=toy", "what is locked is that of another checkout"
+
+
+def test_an_image_that_is_not_there_is_lacking_where_jobs_must_have_it(
+    toys: Toys, clinic: Clinic, contained: str
+) -> None:
+    clinic.client()
+    image, runner = toolchains(toys, "docker")
+    assert (image.state, image.subject) == ("lacking", "image toy")
+    assert runner.detail == "docker (RUNNER=docker)"
+
+
+def test_an_image_that_is_there_is_compared_with_the_lock_and_chosen(
+    toys: Toys, clinic: Clinic, contained: str
+) -> None:
+    clinic.client()
+    clinic.holds({contained: DIGEST})
+    image, runner = toolchains(toys)
+    assert (image.state, image.detail) == ("ok", f"{contained}, not in images.lock")
+    assert (runner.state, runner.detail) == ("ok", "docker (RUNNER=auto)")
+    pin(toys, DIGEST)
+    assert toolchains(toys)[0].detail == f"{contained}, as images.lock has it"
+    pin(toys, f"sha256:{'b' * 64}")
+    assert toolchains(toys)[0].detail == f"{contained}, built here; images.lock has another build"
+    assert toolchains(toys, "venv")[1].detail == "venv (RUNNER=venv)"
+    clinic.holds({f"localhost/{contained}": DIGEST})
+    assert toolchains(toys)[0].state == "ok", "podman calls it so"
+
+
+def test_images_of_other_sources_are_listed(toys: Toys, clinic: Clinic, contained: str) -> None:
+    clinic.client()
+    clinic.holds({contained: DIGEST, "modelfarm/toy:old": DIGEST, "modelfarm/toy2:x": DIGEST, "<none>:<none>": DIGEST})
+    _, others, _ = toolchains(toys)
+    assert (others.state, others.detail) == ("note", "1 of other sources: modelfarm/toy:old")
+
+
+def test_a_damaged_lock_is_a_note(toys: Toys, clinic: Clinic) -> None:
+    clinic.client()
+    (toys.folder / "images.lock").write_text("images: [1]\n")
+    found = toolchains(toys)
+    assert (found[0].state, found[0].subject) == ("note", "images.lock")
+    assert "images.lock" in found[0].detail
+    assert found[-1].subject == "toolchain toy", "the rest is looked at all the same"
+
+
+def test_a_toolchain_that_exists_as_an_image_only_is_a_note_where_there_is_no_engine(
+    toys: Toys, clinic: Clinic, contained: str
+) -> None:
+    target = replace(toys.target, environment="image")
+    (finding,) = examine_toolchains([target], runners(toys), surveys(), toys.folder / "images.lock")
+    assert (finding.state, finding.subject) == ("note", "runner toy")
+    assert finding.remedy
+
+
+def test_the_clients_are_asked_few_times(toys: Toys, clinic: Clinic, contained: str) -> None:
+    clinic.client()
+    toolchains(toys)
+    assert clinic.calls() == ["info --format {{json .}}",
+                              next(call for call in clinic.calls() if call.startswith("image ls --no-trunc")),
+                              f"image inspect {contained}"]
 
 
 def test_a_store_is_read_to_the_last_byte(toys: Toys) -> None:

@@ -43,7 +43,8 @@ expect:
   d.npz: {accuracy: 0.9}
 limits: [{unit: px, measure: max, limit: 0.1, because: why, precision: fp16}]
 targets:
-  onnx: {opset: 12, simplify: true, dynamic: {input: {0: batch}}, external_data_above: 2GiB, precision: [fp32]}
+  onnx: {opset: 12, simplify: true, dynamic: {input: {0: batch}}, external_data_above: 2GiB, precision: [fp32],
+         seconds: 600}
   toy: {level: 2}
 """ % ("0f" * 32))
 

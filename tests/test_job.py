@@ -111,7 +111,8 @@ def job(tmp_path: Path) -> Callable[..., Job]:
         materials = tuple(Material(role=role, name=name, path=tmp_path / name, sha256="0" * 64)
                           for role, name in (("module", "toy.py"), ("pictures", "a.png"), ("pictures", "b.png")))
         plain = Job(recipe=read(tmp_path), target=read_targets()["onnx"], variant="onnx", precision="fp32", options={},
-                    materials=materials, random_weights=False, golden_waived=False, runner="venv", identity={}, key="0")
+                    materials=materials, random_weights=False, golden_waived=False, runner="venv", seconds=60,
+                    provenance={}, identity={}, key="0")
         return replace(plain, **changes)
 
     return make

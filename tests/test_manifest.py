@@ -7,6 +7,7 @@ import io
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 from modelfarm import __version__
 from modelfarm.artifact import Artifact
 from modelfarm.console import Console
+from modelfarm.digest import key_of
+from modelfarm.errors import ArtifactError
+from modelfarm.manifest import Origin, read_origin
 from tests.toys import Toys, make_toys
 
 LIMITS = "limits: [{unit: relative, limit: 0.5, because: tens}, {unit: px, limit: 9, because: x, precision: fp16}]"
@@ -125,3 +129,60 @@ def test_random_weights_and_waived_expectations_are_said(toys: Toys, request_: d
 def test_what_the_command_line_changes_is_a_variant_of_its_own(toys: Toys) -> None:
     parameters = statement(toys, options="rounds=3")["predicate"]["buildDefinition"]["externalParameters"]
     assert (parameters["variant"], parameters["options"]) == ("toy-rounds3", {"rounds": 3})
+
+
+def test_what_is_known_of_the_toolchain_is_in_it_beside_the_key(toys: Toys) -> None:
+    (job,) = toys.jobs()
+    known = {"runner": "docker", "image": "sha256:1", "repositories": ["host/toy@sha256:2"],
+             "base": "debootstrap bookworm"}
+    document = json.loads(toys.builder().build(replace(job, provenance=known), Console(io.StringIO()))
+                          .artifact.path("manifest.json").read_text())
+    internal = document["predicate"]["buildDefinition"]["internalParameters"]
+    assert internal["toolchain"] == known
+    assert internal["key"] == job.key == key_of(internal["identity"])
+    assert "base" not in internal["identity"]["toolchain"]
+
+
+def test_a_job_in_an_environment_says_so(toys: Toys) -> None:
+    internal = statement(toys)["predicate"]["buildDefinition"]["internalParameters"]
+    assert internal["toolchain"] == {"runner": "venv"}
+
+
+def test_what_an_artifact_was_made_from_can_be_read_back(toys: Toys) -> None:
+    (job,) = toys.jobs(options="rounds=3", expect="none")
+    assert read_origin(artifact(toys, options="rounds=3", expect="none")) == Origin(
+        identity=json.loads(json.dumps(job.identity)), target="toy", precision="fp32", options={"rounds": 3},
+        materials={(material.role, material.name): material.sha256 for material in job.materials},
+        random_weights=False, golden_waived=True, runner="venv", toolchain={"runner": "venv"})
+    assert read_origin(artifact(toys, weights="random")).random_weights
+
+
+def _harmed(document: Any, path: str) -> Any:
+    """Take a part out of a document, or replace it where the path ends with a value."""
+    *way, last = path.partition("=")[0].split(".")
+    table = document["predicate"]
+    for name in way:
+        table = table[name]
+    if "=" in path:
+        table[last] = json.loads(path.partition("=")[2])
+    else:
+        del table[last]
+    return document
+
+
+@pytest.mark.parametrize("path", [
+    "buildDefinition", "buildDefinition.internalParameters.identity", "runDetails.builder.id",
+    "buildDefinition.internalParameters.identity.precision", "buildDefinition.internalParameters.identity=[]",
+    "buildDefinition.internalParameters.identity=null", 'buildDefinition.internalParameters.identity.model="other"',
+])
+def test_a_manifest_that_does_not_say_it_is_an_artifact_error(toys: Toys, path: str) -> None:
+    made = artifact(toys)
+    harmed = replace(made, manifest=_harmed(json.loads(json.dumps(made.manifest)), path))
+    with pytest.raises(ArtifactError, match="does not say what it was made from"):
+        read_origin(harmed)
+
+
+def test_a_manifest_of_an_earlier_farm_has_no_toolchain(toys: Toys) -> None:
+    made = artifact(toys)
+    older = _harmed(json.loads(json.dumps(made.manifest)), "buildDefinition.internalParameters.toolchain")
+    assert read_origin(replace(made, manifest=older)).toolchain == {}

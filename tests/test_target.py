@@ -63,8 +63,9 @@ def test_a_target_is_read_with_its_defaults(tmp_path: Path) -> None:
 def test_a_target_without_options_has_the_precision_only(tmp_path: Path) -> None:
     target = read_target(write(tmp_path, TOY[:TOY.index("options:")] + "device: gpu\nseconds: 5\n"))
     assert (target.defaults, target.device, target.seconds) == ({}, "gpu", 5)
-    assert read_options(target, "precision: [fp16, fp32]") == {"precision": ["fp16", "fp32"]}
-    assert read_options(target, "{}") == {"precision": ["fp32"]}
+    assert (target.memory, target.processes, target.cpus) == (8 << 30, 512, None)
+    assert read_options(target, "precision: [fp16, fp32]") == {"precision": ["fp16", "fp32"], "seconds": None}
+    assert read_options(target, "{}") == {"precision": ["fp32"], "seconds": None}
 
 
 @pytest.mark.parametrize(("given", "said"), [
@@ -92,6 +93,9 @@ def test_the_options_of_a_target_are_checked(tmp_path: Path, given: str, said: s
     ("python: 3.10", "python: 2.7", "4: python: expected a Python version such as 3.11, found '2.7'"),
     ("makes: toy", "makes: toy\ncolour: red", "4: colour: unknown key"),
     ("makes: toy", "makes: toy\nseconds: 0", "4: seconds: expected a whole number of at least 1"),
+    ("makes: toy", "makes: toy\nmemory: lots", "4: memory: expected a size such as 512MiB, found 'lots'"),
+    ("makes: toy", "makes: toy\nprocesses: 0", "4: processes: expected a whole number of at least 1"),
+    ("makes: toy", "makes: toy\ncpus: 0", "4: cpus: expected a number of at least 0.01"),
     ("type: size", "type: bytes", "10: options.room.type: 'bytes' is not known"),
     ("help: whether", "", "13: options.exact: 'help' is missing"),
     ("default: 1,", "default: 7,", "8: options.level.default: expected a whole number from 0 to 3, found '7'"),

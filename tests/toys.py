@@ -114,7 +114,7 @@ class Toys:
     @property
     def settings(self) -> Settings:
         return Settings(models=self.folder / "models", artifacts=self.folder / "artifacts", data=(), cache=self.cache,
-                        runner="auto", torch_index="", jobs=2)
+                        runner="venv", torch_index="", jobs=2)
 
     @property
     def farm(self) -> ToyFarm:
@@ -137,13 +137,13 @@ class Toys:
     def jobs(self, *models: str, **request: str) -> list[Job]:
         """Plan the models' jobs."""
         farm = self.farm
-        planner = Planner(target=self.target, runner=farm.runner, lookup=farm.lookup, digests=farm.digests,
-                          request=Request(**request))
+        planner = Planner(target=self.target, runner=farm.runners.of(self.target), lookup=farm.lookup,
+                          digests=farm.digests, request=Request(**request))
         return [job for model in models or ("toy",) for job in planner.jobs(farm.recipe(model))]
 
     def builder(self) -> Builder:
         farm = self.farm
-        return Builder(store=farm.store, runner=farm.runner)
+        return Builder(store=farm.store, runners=farm.runners.of)
 
     def wait_for(self, mark: Path, lines: int = 1) -> Sequence[int]:
         """Return the processes that have written their numbers into a file, when there are so many."""

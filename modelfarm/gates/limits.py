@@ -43,6 +43,20 @@ LIMITS: Mapping[str, Limits] = {
         score=1e-4,   # ten times the limit of parity, as a score may be a product
         points=0.05,  # 1e-3 px of the input, for pictures up to 50 times as large
     ),
+    # A half has 11 significant bits: neighbours of 640 are 0.5 away, those of 1 are 1e-3 below and 5e-4 apart, and
+    # rounded weights move every sum by about as much.
+    "fp16": Limits(
+        errors={
+            "px": 1.0,         # two steps at 640: what a user of half precision has to accept, and no more
+            "score": 1e-2,     # twenty steps at 1; a decision near its threshold is judged by the predictions
+            "relative": 1e-2,  # the same for outputs of unknown meaning, scaled by their range
+        },
+        # Random errors of 1e-2 leave 1 - 5e-5.
+        cosines={"px": 0.9999, "score": 0.9999, "relative": 0.9999},
+        iou=0.95,    # 1 px moves the IoU of a face of 80 pixels by 0.05
+        score=1e-2,
+        points=1.0,  # in pixels of the picture, for pictures no larger than the input
+    ),
 }
 
 

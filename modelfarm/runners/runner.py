@@ -23,11 +23,17 @@ class Runner(Protocol):
     def identity(self, target: Target, digests: Digests) -> Mapping[str, Any]:
         """Return what about the toolchain can change an artifact's bytes; it goes into the key."""
 
+    def provenance(self, target: Target, digests: Digests) -> Mapping[str, Any]:
+        """Return what else is known of the toolchain, for the manifest; it is not in the key."""
+
     def prepare(self, target: Target, console: Console, on_tick: Callable[[], None] = ...) -> None:
         """Make the toolchain ready, calling `on_tick` meanwhile; raises MachineError where that fails."""
 
-    def run(self, target: Target, folder: Path, log: Path, on_tick: Callable[[], None]) -> Ended:
-        """Run jobkit on a job folder, with its output in `log`."""
+    def run(self, target: Target, folder: Path, log: Path, on_tick: Callable[[], None], seconds: float) -> Ended:
+        """Run jobkit on a job folder, with its output in `log`, for `seconds` at most."""
+
+    def script(self, target: Target) -> str:
+        """Return shell lines that run jobkit on the job folder "$JOB", naming nothing of this machine."""
 
 
 class Events:

@@ -90,12 +90,25 @@ class VenvRunner:
             return []
         return ["--extra-index-url", self.torch_index]
 
-    def run(self, target: Target, folder: Path, log: Path, on_tick: Callable[[], None]) -> Ended:
+    def provenance(self, target: Target, digests: Digests) -> dict[str, Any]:
+        """Return the runner's name: all else is in the identity."""
+        return {"runner": self.name}
+
+    def run(self, target: Target, folder: Path, log: Path, on_tick: Callable[[], None], seconds: float) -> Ended:
         """Run jobkit on a job folder in the target's environment."""
         environment = {"PYTHONPATH": str(target.folder.parent), "MODELFARM_CONVERTER": str(target.converter),
                        "MODELFARM_PARENT": str(os.getpid()), "PYTHONNOUSERSITE": "1"}
         return run([self.folder(target) / "bin" / "python", "-m", "jobkit", folder], log=log, cwd=folder,
-                   environment=environment, seconds=target.seconds, on_tick=on_tick)
+                   environment=environment, seconds=seconds, on_tick=on_tick)
+
+    def script(self, target: Target) -> str:
+        """Return shell lines that run jobkit on the job folder "$JOB" in an environment made from the lock file."""
+        place = target.folder.name
+        return (f"# In the farm's own folder, with an environment made once:\n"
+                f"#   python{target.python} -m venv build/{place} && "
+                f"build/{place}/bin/pip install -r docker/{place}/requirements.txt\n"
+                f"PYTHONPATH=docker MODELFARM_CONVERTER=docker/{place}/converter.py "
+                f'build/{place}/bin/python -m jobkit "$JOB"\n')
 
 
 class _Counter:

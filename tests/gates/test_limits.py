@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from modelfarm.errors import RecipeError
@@ -13,6 +14,13 @@ WIDER = Limit(unit="px", measure="max", limit=0.05, because="boxes of 4000 px")
 def test_every_unit_of_the_grammar_has_limits_in_every_precision() -> None:
     for limits in LIMITS.values():
         assert set(limits.errors) == set(limits.cosines) == set(UNITS)
+
+
+def test_fp16_keeps_boxes_to_a_pixel_and_scores_to_a_hundredth() -> None:
+    limits = limits_for("fp16")
+    assert limits.errors["px"] == 2 * (np.float16(640) - np.nextafter(np.float16(640), np.float16(0)))
+    assert limits.errors["score"] >= 10 * np.finfo(np.float16).eps
+    assert limits.errors["score"] == 0.01
 
 
 def test_fp32_keeps_boxes_to_a_thousandth_of_a_pixel_and_scores_to_a_hundred_thousandth() -> None:

@@ -24,7 +24,7 @@ def job(**changes: Any) -> Job:
     plain = Job(recipe=recipe(), target=read_targets()["onnx"], variant="onnx", precision="fp32",
                 options={"opset": 12, "dynamic": {"input": {"0": "batch"}}, "split": 2 << 30},
                 materials=(weights, pictures), random_weights=False, golden_waived=False, runner="venv",
-                identity={}, key=KEY)
+                seconds=60, provenance={}, identity={}, key=KEY)
     return replace(plain, **changes)
 
 

@@ -20,7 +20,7 @@ import pytest
 from modelfarm.console import Console
 from modelfarm.digest import Digests, key_of
 from modelfarm.errors import MachineError, UsageError
-from modelfarm.runners import VenvRunner, choose
+from modelfarm.runners import Runners, VenvRunner
 from modelfarm.runners.venv import interpreter, unreachable
 from modelfarm.settings import ROOT, from_environment
 from modelfarm.target import Target
@@ -99,7 +99,7 @@ def _runs_a_job(folder: Path, runner: VenvRunner, target: Target) -> None:
         "print(toy.VALUE, sys.argv[1:], os.environ['MODELFARM_CONVERTER'])\n"
         "print(os.environ['MODELFARM_PARENT'], sys.prefix)\nraise SystemExit(1)\n")
     (folder / "job").mkdir()
-    ended = runner.run(target, folder / "job", folder / "job.log", lambda: None)
+    ended = runner.run(target, folder / "job", folder / "job.log", lambda: None, 60)
     assert ended.code == 1
     assert (folder / "job.log").read_text().splitlines()[1:] == [
         f"1 ['{folder / 'job'}'] {target.converter}", f"{os.getpid()} {runner.folder(target)}"]
@@ -108,7 +108,7 @@ def _runs_a_job(folder: Path, runner: VenvRunner, target: Target) -> None:
 def _stops_a_job_at_its_limit(folder: Path, runner: VenvRunner, target: Target) -> None:
     (folder / "docker" / "jobkit" / "__main__.py").write_text("import time; time.sleep(30)\n")
     ticks: list[None] = []
-    ended = runner.run(replace(target, seconds=1), folder / "job", folder / "job.log", lambda: ticks.append(None))
+    ended = runner.run(target, folder / "job", folder / "job.log", lambda: ticks.append(None), 1)
     assert ended.timed_out
     assert ticks
 
@@ -318,9 +318,22 @@ def test_the_folder_follows_the_lock_file_and_the_interpreter(tmp_path: Path, ru
     assert runner.folder(target) != first
 
 
-def test_only_known_runners_can_be_chosen() -> None:
-    settings = from_environment({})
-    assert isinstance(choose(settings), VenvRunner)
-    assert choose(replace(settings, runner="venv")).environments == settings.environments
+def test_only_known_runners_can_be_chosen(tmp_path: Path) -> None:
+    settings = from_environment({"RUNNER": "venv"})
+    runner = Runners(settings=settings, digests=Digests(tmp_path)).of(make_target(tmp_path, ""))
+    assert isinstance(runner, VenvRunner) and runner.environments == settings.environments
     with pytest.raises(UsageError, match="RUNNER=vnev is not known; did you mean venv"):
-        choose(replace(settings, runner="vnev"))
+        Runners(settings=replace(settings, runner="vnev"), digests=Digests(tmp_path))
+
+
+def test_auto_is_venv_where_a_target_has_no_image(tmp_path: Path) -> None:
+    runners = Runners(settings=from_environment({}), digests=Digests(tmp_path))
+    assert isinstance(runners.of(make_target(tmp_path, "")), VenvRunner)
+
+
+def test_a_client_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODMAN", "no-such-program")
+    runners = Runners(settings=from_environment({"RUNNER": "podman"}), digests=Digests(tmp_path))
+    with pytest.raises(MachineError, match="there is no podman on the PATH") as caught:
+        runners.of(make_target(tmp_path, ""))
+    assert "RUNNER=venv" in caught.value.remedy
