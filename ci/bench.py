@@ -14,10 +14,12 @@ from pathlib import Path
 
 from modelfarm.artifact import MANIFEST, version_of
 from modelfarm.console import Console
+from modelfarm.containers import find_client
 from modelfarm.digest import key_of
 from modelfarm.errors import FarmError
 from modelfarm.farm import Farm
 from modelfarm.plan import Planner, Request
+from modelfarm.toolchain import local_name
 
 ROOT = Path(__file__).resolve().parent.parent
 _BY_HAND = ROOT / "ci" / "by_hand"
@@ -30,6 +32,7 @@ def run() -> int:
     bench_status(300)
     bench_cold("digits")
     bench_cold("yolov5n-0.5-face")
+    bench_container("digits")
     return 0
 
 
@@ -63,8 +66,8 @@ def bench_cold(model: str) -> None:
     """Time a conversion into an empty store beside the same steps run by hand in the same environments."""
     farm = Farm.here()
     try:
-        planner = Planner(target=farm.targets["onnx"], runner=farm.runner, lookup=farm.lookup, digests=farm.digests,
-                          request=Request())
+        planner = Planner(target=farm.targets["onnx"], runner=farm.runners.venv, lookup=farm.lookup,
+                          digests=farm.digests, request=Request())
         job = next(planner.jobs(farm.recipe(model)))
     except FarmError as error:
         print(f"{model}: skipped, {error.message}")
@@ -74,7 +77,7 @@ def bench_cold(model: str) -> None:
         _, channels, height, _ = job.recipe.inputs[0].shape
         files = [material.path for role in ("pictures", "arrays") for material in job.having(role)]
         samples = Path(scratch) / "samples.npz"
-        python = farm.runner.folder(job.target) / "bin" / "python"
+        python = farm.runners.venv.folder(job.target) / "bin" / "python"
         prepare: list[str | Path] = [sys.executable, _BY_HAND / "pictures.py", samples, str(height), str(channels)]
         prepare += files
         change: list[str | Path] = [python, _BY_HAND / "convert.py", samples, module.path,
@@ -89,6 +92,22 @@ def bench_cold(model: str) -> None:
             _quiet(change, OMP_WAIT_POLICY="PASSIVE")  # as jobkit has it: spinning threads slow a busy machine down
 
         _print(f"make onnx MODEL={model}, cold", "by hand", _pairs(cold, by_hand, count=5))
+
+
+def bench_container(model: str) -> None:
+    """Time a job in its container beside the same job in its virtual environment, each into an empty store."""
+    farm = Farm.here()
+    client = find_client("docker")
+    if client is None or client.problem() or client.image(local_name(farm.targets["onnx"], farm.digests)) is None:
+        print("containers: skipped, docker has no image of this checkout (make images TARGET=onnx)")
+        return
+
+    def cold(runner: str) -> None:
+        with tempfile.TemporaryDirectory() as store:
+            _quiet([*_INVOKE, "convert", "--model", model], ARTIFACTS=store, RUNNER=runner)
+
+    pairs = _pairs(lambda: cold("docker"), lambda: cold("venv"), count=7)
+    _print(f"make onnx MODEL={model} RUNNER=docker, cold", "RUNNER=venv", pairs)
 
 
 def _quiet(words: Sequence[str | Path], **settings: str) -> None:
