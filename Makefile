@@ -15,7 +15,7 @@ WHICH = $(call flag,MODEL,model) $(IMAGE) $(call flag,VARIANT,variant) $(call fl
 TARGETS := $(patsubst docker/%/target.yaml,%,$(wildcard docker/*/target.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo $(TARGETS) models status show lint why reproduce job images base pull push doctor view clean gc schema test check bench setup setup-dev
+.PHONY: help demo $(TARGETS) models status show edit diff lint why reproduce job images base pull push doctor view clean gc schema test check bench setup setup-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,12 @@ status: setup ## what has been converted
 
 show: setup ## the smoke-test report of the latest artifact of MODEL=
 	@$(INV) show $(call flag,MODEL,model) $(call flag,VARIANT,variant)
+
+edit: setup ## the graph of MODEL= with BATCH=4 or BATCH=name, only KEEP=output,... or without REMOVE=node,...
+	@$(INV) edit $(call flag,MODEL,model) $(call flag,BATCH,batch) $(call flag,KEEP,keep) $(call flag,REMOVE,remove) $(call flag,WEIGHTS,weights)
+
+diff: setup ## how the graphs A= and B= differ: files, models or model/variant
+	@$(INV) diff $(call flag,A,one) $(call flag,B,other)
 
 lint: setup ## what TARGET=, or each target, will not take of MODEL=, before any conversion
 	@$(INV) lint $(call flag,MODEL,model) $(IMAGE) $(call flag,WEIGHTS,weights)

@@ -93,6 +93,28 @@ def job(context: Context, target: str = "onnx", model: str = "", variant: str = 
 
 
 @task
+def edit(context: Context, model: str = "", batch: str = "", keep: str = "", remove: str = "",
+         weights: str = "") -> None:
+    """Make a model's graph anew with another batch, or without some of its branches, and prove it."""
+    with door() as console:
+        from modelfarm.edits import read_edit
+        from modelfarm.farm import Farm
+        from modelfarm.plan import Request
+
+        request = Request(weights=weights, edit=read_edit(batch=batch, keep=keep, remove=remove))
+        raise SystemExit(Farm.here().convert("onnx", model, request, console))
+
+
+@task
+def diff(context: Context, one: str = "", other: str = "") -> None:
+    """Show how two graphs differ."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().diff(one, other, console)
+
+
+@task
 def lint(context: Context, target: str = "", model: str = "", weights: str = "") -> None:
     """Say what targets will not take of a model, before any conversion."""
     with door() as console:

@@ -89,7 +89,7 @@ function "labels" {
 }
 
 group "default" {
-  targets = ["onnx", "tflite", "tnn"]
+  targets = ["onnx", "tnn"]
 }
 
 target "_network" {
@@ -160,13 +160,6 @@ target "onnx" {
   context  = "docker/onnx"
   tags     = tag("onnx")
   labels   = labels("onnx", "ONNX Runtime", BASE_BOOKWORM)
-}
-
-target "tflite" {
-  inherits = ["_bookworm"]
-  context  = "docker/tflite"
-  tags     = tag("tflite")
-  labels   = labels("tflite", "TensorFlow Lite", BASE_BOOKWORM)
 }
 
 target "tnn" {

@@ -26,14 +26,15 @@ class Rows:
     labels: NDArray[Any] | None
 
 
-def read_rows(file: Path, inputs: Sequence[Input], dynamic: Mapping[str, Mapping[int, str]]) -> Rows:
+def read_rows(file: Path, inputs: Sequence[Input], dynamic: Mapping[str, Mapping[int, str]], *,
+              all_rows: bool = True) -> Rows:
     """Read a file of arrays and check that they fit the inputs.
 
-    Axis 0 counts rows; the other axes are as in the recipe, or free where dynamic. Raises RecipeError
-    naming the file and the array.
+    Axis 0 counts rows; the other axes are as in the recipe, or free where dynamic. `all_rows` False lets the last ones
+    be too few for a batch, and none but whole batches count. Raises RecipeError naming the file and the array.
     """
     content = _load(file)
-    arrays = {entry.name: _checked(file, content, entry, dynamic.get(entry.name, {})) for entry in inputs}
+    arrays = {entry.name: _checked(file, content, entry, dynamic.get(entry.name, {}), all_rows) for entry in inputs}
     counts = {entry.name: len(arrays[entry.name]) // entry.shape[0] for entry in inputs}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
@@ -71,7 +72,8 @@ def _load(file: Path) -> dict[str, NDArray[Any]]:
                           remedy="write it with numpy.savez(file, input=...), one array per input") from error
 
 
-def _checked(file: Path, content: Mapping[str, NDArray[Any]], entry: Input, free: Mapping[int, str]) -> NDArray[Any]:
+def _checked(file: Path, content: Mapping[str, NDArray[Any]], entry: Input, free: Mapping[int, str],
+             all_rows: bool) -> NDArray[Any]:
     if entry.name not in content:
         raise RecipeError(f"{file}: there is no array for input {entry.name!r}; {nearest(entry.name, content)}")
     array, where = content[entry.name], f"{file}: array {entry.name!r}"
@@ -83,7 +85,7 @@ def _checked(file: Path, content: Mapping[str, NDArray[Any]], entry: Input, free
         axis in free or array.shape[axis] == side for axis, side in enumerate(wanted, 1))
     if not alike:
         raise RecipeError(f"{where} has shape {list(array.shape)}, expected [rows, {', '.join(map(str, wanted))}]")
-    _check_rows(where, array, entry.shape[0])
+    _check_rows(where, array, entry.shape[0] if all_rows else 1)
     return array
 
 

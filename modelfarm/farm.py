@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 from modelfarm import disk, doctor, images
 from modelfarm import settings as environment
@@ -174,6 +175,22 @@ class Farm:
             return list(self.planner(choose_target(self.targets, target), request, console).jobs(recipe))
         finally:
             self.digests.save()
+
+    def diff(self, one: str, other: str, console: Console) -> None:
+        """Print how two graphs differ: files, or the latest artifacts of `model` or `model/variant`."""
+        from modelfarm.differ import print_differences
+
+        print_differences(self.runners.venv, choose_target(self.targets, "onnx"), self._graph("A", one),
+                          self._graph("B", other), console)
+
+    def _graph(self, variable: str, text: str) -> Path:
+        if not text:
+            raise UsageError(f"{variable}= is missing", remedy="make diff A=one.onnx B=other.onnx, or names of models")
+        if (file := Path(text).expanduser()).is_file():
+            return file.absolute()
+        model, _, variant = text.partition("/")
+        artifact = self.artifact(model, variant or "onnx")
+        return artifact.path(artifact.files[0].name)
 
     def lint(self, target: str, models: str, request: Request, console: Console) -> int:
         """Print what a target, or each that says what it takes, will not take of models; returns the exit code.

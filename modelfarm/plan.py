@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from modelfarm import edits
 from modelfarm.contradictions import axis_problems
 from modelfarm.digest import Digests, key_of
 from modelfarm.document import Document
@@ -26,11 +27,12 @@ _RECIPE_PARTS = ("inputs", "outputs", "decoder", "samples", "expect", "limits")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the command line asks for, beside models and target."""
+    """What the command line asks for, beside models and target; `edit` are edits of the graph."""
 
     weights: str = ""
     options: str = ""
     expect: str = ""
+    edit: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.expect not in ("", "none"):
@@ -63,12 +65,14 @@ class Planner:
         """
         if self.feeding is None:
             self._check_source(recipe)
-        given = self.given
+        given, edited = self.given, dict(self.request.edit)
         for where, message in axis_problems(recipe.values["inputs"], {self.target.name: given}):
             raise UsageError(f"OPTIONS: {'.'.join(map(str, where[2:]))}: {message}")
         usual = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {})}
         options = {**usual, **given}
         changed = {name: value for name, value in given.items() if value != usual.get(name)}
+        changed |= edited
+        recipe, options = edits.planned(recipe, options, edited)
         seconds = options.pop("seconds", None) or self.target.seconds
         precisions = options.pop("precision", self.target.precisions[0])
         precisions = [precisions] if isinstance(precisions, str) else list(dict.fromkeys(precisions))
@@ -116,8 +120,10 @@ class Planner:
             "recipe": {part: recipe.values[part] for part in _RECIPE_PARTS},
             "golden": not waived, "weights": RANDOM if self._random else "given",
             "materials": [[material.role, material.name, material.sha256] for material in materials],
-            "toolchain": self.runner.identity(self.target, self.digests), **({"feeds": {"target": reader.name, "takes": key_of(lint)}} if reader else {}),
+            "toolchain": self.runner.identity(self.target, self.digests),
         }
+        if reader:
+            identity["feeds"] = {"target": reader.name, "takes": key_of(lint)}
         return Job(recipe=recipe, target=self.target, precision=precision, options=options, materials=materials,
                    variant=variant, random_weights=self._random, golden_waived=waived, runner=self.runner.name,
                    seconds=seconds, provenance=self.runner.provenance(self.target, self.digests), identity=identity,
@@ -132,8 +138,8 @@ class Planner:
         parts = [self.target.name]
         if len(self.target.precisions) > 1:
             parts.append(precision)
-        parts += [f"{name}{_brief(value)}" for name, value in sorted(changed.items())
-                  if name not in ("precision", "seconds")]
+        parts += [name if value == name else f"{name}{_brief(value)}" for name, value in sorted(changed.items())
+                  if name not in ("precision", "seconds", "edit")]
         return "-".join([*parts, RANDOM] if self._random else parts)
 
     def _source(self, recipe: Recipe) -> Iterator[Material]:

@@ -98,12 +98,16 @@ class DecoderChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleChoice:
-    """What a model is tried on: patterns of pictures and arrays, and seeded random tensors."""
+    """What a model is tried on: patterns of pictures and arrays, and seeded random tensors.
+
+    `all_rows` False leaves out the last rows of an array file where they do not fill a batch.
+    """
 
     pictures: tuple[str, ...]
     arrays: tuple[str, ...]
     random: int
     seed: int
+    all_rows: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

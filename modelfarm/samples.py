@@ -52,7 +52,7 @@ def prepare(inputs: Sequence[Input], choice: SampleChoice, pictures: Sequence[Pa
     """
     singles = [
         *(_from_picture(inputs, choice.seed, file) for file in pictures),
-        *(sample for file in arrays for sample in _from_arrays(inputs, file, dynamic)),
+        *(sample for file in arrays for sample in _from_arrays(inputs, file, dynamic, choice.all_rows)),
         *(_from_chance(inputs, choice.seed, f"random-{index}") for index in range(choice.random)),
     ]
     samples = [*singles, *_stacked(singles, dynamic), *_resized(inputs, choice.seed, dynamic)]
@@ -89,8 +89,8 @@ def _from_picture(inputs: Sequence[Input], seed: int, file: Path) -> Sample:
                   pictures=(file,) * len(placements[0]))
 
 
-def _from_arrays(inputs: Sequence[Input], file: Path, dynamic: Axes) -> Iterator[Sample]:
-    rows = read_rows(file, inputs, dynamic)
+def _from_arrays(inputs: Sequence[Input], file: Path, dynamic: Axes, all_rows: bool) -> Iterator[Sample]:
+    rows = read_rows(file, inputs, dynamic, all_rows=all_rows)
     for index in range(rows.batches):
         tensors = {entry.name: np.ascontiguousarray(_cut(rows.arrays[entry.name], index, entry.shape[0]))
                    for entry in inputs}

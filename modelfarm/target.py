@@ -106,6 +106,19 @@ _EDITS = Record(fields={
     "normalise_boxes": Field(shape=Anything()),
 })
 
+
+@dataclass(frozen=True, kw_only=True)
+class Edits:
+    """Edits of a graph: those that are asked for, and no others."""
+
+    def check(self, document: Document, node: yaml.Node, where: Where) -> Any:
+        values = _EDITS.check(document, node, where)
+        return values if values is INVALID else {name: value for name, value in values.items() if value is not None}
+
+    def json(self) -> dict[str, Any]:
+        return _EDITS.json()
+
+
 # The types that target.yaml may give an option.
 _TYPES: dict[str, Shape] = {
     "boolean": Boolean(),
@@ -114,7 +127,7 @@ _TYPES: dict[str, Shape] = {
     "text": Text(),
     "size": Size(),
     "texts": Sequence(of=Text()),
-    "edits": _EDITS,
+    "edits": Edits(),
     "axes": Table(of=Table(of=Text(pattern=r"[A-Za-z_]\w*", like="a name for the axis"),
                            keys=Text(pattern=r"\d", like="the number of an axis"))),
 }

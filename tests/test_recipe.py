@@ -79,7 +79,7 @@ def test_the_example_of_the_design_is_read(tmp_path: Path) -> None:
     assert recipe.limits == (Limit(unit="px", measure="max", limit=0.5, because="half precision", precision="fp16"),)
     assert recipe.targets == {
         "onnx": {"opset": 12, "simplify": True, "dynamic": {"input": {"0": "batch"}}, "precision": ["fp32"],
-                 "external_data_above": 2 << 30, "seconds": None},
+                 "external_data_above": 2 << 30, "edit": {}, "seconds": None},
         "tflite": {"precision": ["fp32", "fp16", "uint8"], "via": "onnx-tf"},
         "trt": {"precision": ["fp32", "fp16"], "workspace": 1 << 30},
         "tnn": {"optimize": True},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from axes import batch_axis, name_outputs, set_inputs, try_batch
-from edits import Edits, apply_edits
+from edits import Edits, apply_edits, fitted, own_batch
 from graph import (
     FILE,
     check_graph,
@@ -97,7 +97,7 @@ def _source_graph(job: Job, options: Options, work: Path) -> onnx.ModelProto:
 
 
 def _simple(model: onnx.ModelProto, job: Job, work: Path) -> onnx.ModelProto:
-    model = _simplified(model, job, work)
+    model = _simplified(model, [fitted(sample, model) for sample in job.samples], job, work)
     make_plain(model)
     return model
 
@@ -176,7 +176,11 @@ def _example(job: Job) -> list[np.ndarray[Any, Any]]:
 
 def _from_onnx(job: Job, options: Options) -> onnx.ModelProto:
     assert isinstance(job.source, FileSource)
-    model = set_inputs(read_graph(job.source.file), job.inputs, options.dynamic)
+    model = read_graph(job.source.file)
+    inputs, dynamic = list(job.inputs), options.dynamic
+    if "batch" in options.edit:
+        inputs, dynamic = own_batch(model, inputs, dynamic)
+    model = set_inputs(model, inputs, dynamic)
     job.facts["exporter"] = f"{model.producer_name} {model.producer_version}".strip() or "unknown"
     job.facts["source"] = {"opset": opset_of(model), "ir_version": model.ir_version}
     if options.opset is None or options.opset == opset_of(model):
@@ -185,14 +189,14 @@ def _from_onnx(job: Job, options: Options) -> onnx.ModelProto:
         return convert_opset(model, options.opset)
 
 
-def _simplified(model: onnx.ModelProto, job: Job, work: Path) -> onnx.ModelProto:
+def _simplified(model: onnx.ModelProto, samples: Sequence[Arrays], job: Job, work: Path) -> onnx.ModelProto:
     before = count_nodes(model)
     if is_huge(model):
         job.events.note("the graph is over 2 GiB and stays as it is: it cannot be simplified")
         job.facts["simplified"] = {"skipped": "over 2 GiB"}
         return model
     with job.events.step("simplify, and compare with the graph before"):
-        result = simplify(model, job.samples, work)
+        result = simplify(model, samples, work)
     job.facts["simplified"] = {"before": sum(before.values()), "after": sum(count_nodes(result).values())}
     return result
 

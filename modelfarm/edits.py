@@ -1,0 +1,64 @@
+"""Edits: what the edits of a graph change in a recipe before the job starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from modelfarm.errors import UsageError
+from modelfarm.recipe import Output, Recipe
+
+_LISTS = ("keep", "remove")
+
+
+def read_edit(*, batch: str, keep: str, remove: str) -> dict[str, Any]:
+    """Read BATCH=, KEEP= and REMOVE=; raises UsageError where none is given."""
+    lists = {"keep": keep, "remove": remove}
+    given: dict[str, Any] = {"batch": batch} if batch else {}
+    given |= {name: [word.strip() for word in text.split(",") if word.strip()] for name, text in lists.items() if text}
+    if not given:
+        raise UsageError("which edit?", remedy="say BATCH=4, BATCH=batch, KEEP=output,output or REMOVE=node,node")
+    return given
+
+
+def planned(recipe: Recipe, options: Mapping[str, Any], edit: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe and the options as they are once the graph is edited as the command line wants it.
+
+    A recipe that asks for edits itself describes the graph after them, so that only its batch is seen to here. Another
+    batch changes the inputs' and the outputs' shapes, or leaves their first axis open; outputs that are cut have
+    neither the recipe's decoder nor its golden results.
+    """
+    options = dict(options)
+    if edit:
+        options["edit"] = {**(options.get("edit") or {}), **edit}
+    if batch := (options.get("edit") or {}).get("batch"):
+        recipe, options = _batch(recipe, options, str(batch))
+    if "keep" in edit:
+        recipe = _outputs(recipe, edit["keep"])
+    if "remove" in edit:
+        recipe = replace(recipe, decoder=None, expect={})
+    return recipe, options
+
+
+def _batch(recipe: Recipe, options: dict[str, Any], batch: str) -> tuple[Recipe, dict[str, Any]]:
+    axes = {name: {axis: label for axis, label in table.items() if int(axis) != 0}
+            for name, table in (options.get("dynamic") or {}).items()}
+    if not batch.isdigit():
+        axes = {item.name: {"0": batch, **axes.get(item.name, {})} for item in recipe.inputs}
+        return recipe, {**options, "dynamic": axes}
+    size, before = int(batch), recipe.inputs[0].shape[0]
+    inputs = tuple(replace(item, shape=(size, *item.shape[1:])) for item in recipe.inputs)
+    outputs = tuple(replace(item, shape=(size * item.shape[0] // before, *item.shape[1:])) if item.shape else item
+                    for item in recipe.outputs)
+    options["dynamic"] = {name: table for name, table in axes.items() if table}
+    samples = replace(recipe.samples, all_rows=False)
+    return replace(recipe, inputs=inputs, outputs=outputs, samples=samples), options
+
+
+def _outputs(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    known = {item.name: item for item in recipe.outputs}
+    if set(names) == set(known):
+        return recipe
+    outputs = tuple(known.get(name) or Output(name=name, shape=None, dtype=None) for name in names)
+    return replace(recipe, outputs=outputs, decoder=None, expect={})
