@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import onnx
 from jobkit import OptionError
 from jobkit.runtime import Arrays
+
 from passes.change import Change
 from passes.edit import copied, counted, drop_unused
 
