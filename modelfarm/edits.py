@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from modelfarm.errors import UsageError
 from modelfarm.recipe import Output, Recipe
-
-_LISTS = ("keep", "remove")
+from modelfarm.target import BATCH
 
 
 def read_edit(*, batch: str, keep: str, remove: str) -> dict[str, Any]:
-    """Read BATCH=, KEEP= and REMOVE=; raises UsageError where none is given."""
-    lists = {"keep": keep, "remove": remove}
-    given: dict[str, Any] = {"batch": batch} if batch else {}
-    given |= {name: [word.strip() for word in text.split(",") if word.strip()] for name, text in lists.items() if text}
+    """Read BATCH=, KEEP= and REMOVE=; raises UsageError where none is given or the batch is none."""
+    if batch and not re.fullmatch(BATCH, batch):
+        raise UsageError(f"BATCH={batch}: expected a number of items, or a name for a free one")
+    lists = {name: [word.strip() for word in text.split(",") if word.strip()]
+             for name, text in (("keep", keep), ("remove", remove))}
+    given = {name: value for name, value in {"batch": batch, **lists}.items() if value}
     if not given:
         raise UsageError("which edit?", remedy="say BATCH=4, BATCH=batch, KEEP=output,output or REMOVE=node,node")
     return given

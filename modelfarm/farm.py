@@ -201,12 +201,16 @@ class Farm:
         if target and not readers[0].operators:
             raise UsageError(f"target {target} does not say what it takes",
                              remedy=f"docker/{target}/target.yaml has no operators")
+        self.store.sweep()
         outcomes = []
         for reader in (reader for reader in readers if reader.operators):
             assert reader.needs
             planner = self.planner(choose_target(self.targets, reader.needs.target), request, console)
             jobs, refused = self._plan(partial(planner.fed, reader=reader), parse_models(models, self.models()))
-            done = LocalEngine(workers=self.settings.jobs, builder=self._builder).run(jobs, console)
+            try:
+                done = LocalEngine(workers=self.settings.jobs, builder=self._builder).run(jobs, console)
+            finally:
+                self.digests.save()
             outcomes += [*refused, *done]
             print_lint([*refused, *done], reader.title, console)
         return next((outcome.error.code for outcome in outcomes if outcome.error), 0)

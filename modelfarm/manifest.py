@@ -104,7 +104,12 @@ def _verification(job: Job, result: JobResult, verdict: Verdict) -> Mapping[str,
         "reasons": {gate.name: gate.summary for gate in verdict.gates if gate.state == "skipped"},
         "widenedLimits": [{"unit": limit.unit, "measure": limit.measure, "limit": limit.limit, "because": limit.because}
                           for limit in job.recipe.limits if limit.precision in (None, job.precision)],
-        # One digit: sums over threads differ in their last bits from run to run.
-        "worstError": {unit: float(f"{error:.0e}") for unit, error in verdict.worst.items()},
+        "worstError": _worst(verdict),
+        **({"devices": {name: _worst(found) for name, found in verdict.devices.items()}} if verdict.devices else {}),
         "facts": dict(result.facts),
     }
+
+
+def _worst(verdict: Verdict) -> dict[str, float]:
+    """Return the greatest errors with one digit: sums over threads differ in their last bits from run to run."""
+    return {unit: float(f"{error:.0e}") for unit, error in verdict.worst.items()}

@@ -77,6 +77,7 @@ class Planner:
         precisions = options.pop("precision", self.target.precisions[0])
         precisions = [precisions] if isinstance(precisions, str) else list(dict.fromkeys(precisions))
         origin = self.feeding.feed(recipe, self.target, options.get("adapt") or {}) if self.feeding else None
+        recipe = origin.recipe if origin else recipe  # with the batch that it starts from
         materials = (*(() if origin else self._source(recipe)), *self._materials(recipe))
         for precision in precisions:
             yield self._job(recipe, precision, options, self._variant(precision, changed), materials, seconds,
@@ -98,6 +99,7 @@ class Planner:
         options = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {}), **reader.needs.options}
         if adapt:
             options["edit"] = {**(options.get("edit") or {}), **adapt}
+        recipe, options = edits.planned(recipe, options, {})
         seconds, precision = options.pop("seconds", None) or self.target.seconds, self.target.precisions[0]
         options.pop("precision", None)
         parts = [self.target.name, "for", reader.name, *([RANDOM] if self._random else [])]
@@ -139,7 +141,7 @@ class Planner:
         if len(self.target.precisions) > 1:
             parts.append(precision)
         parts += [name if value == name else f"{name}{_brief(value)}" for name, value in sorted(changed.items())
-                  if name not in ("precision", "seconds", "edit")]
+                  if name not in ("precision", "seconds")]
         return "-".join([*parts, RANDOM] if self._random else parts)
 
     def _source(self, recipe: Recipe) -> Iterator[Material]:

@@ -94,9 +94,11 @@ def parse_size(text: str) -> int:
 
 _SWITCH = Field(shape=Boolean(), help="left out: no")
 
+BATCH = r"[1-9]\d*|[A-Za-z_]\w*"
+
 # Those who know these keys are docker/onnx/passes; the last two have a longer form too, which the pass checks.
 _EDITS = Record(fields={
-    "batch": Field(shape=Text(pattern=r"[1-9]\d*|[A-Za-z_]\w*", like="a number of items, or a name for a free one")),
+    "batch": Field(shape=Text(pattern=BATCH, like="a number of items, or a name for a free one")),
     "keep": Field(shape=Sequence(of=Text(), least=1), help="outputs, or tensors inside"),
     "remove": Field(shape=Sequence(of=Text(), least=1), help="nodes at which branches begin"),
     "exported": Field(shape=Sequence(of=Text(), least=1), help="outputs of a PyTorch source, where edits rename them"),

@@ -16,7 +16,7 @@ from typing import Any
 from modelfarm import decoders, lint, samples
 from modelfarm.arrays import read_outputs
 from modelfarm.artifact import SMOKE, Artifact, Subject
-from modelfarm.decoders.prediction import Decoder
+from modelfarm.decoders.prediction import Decoder, Outputs
 from modelfarm.digest import Digests
 from modelfarm.job import REFERENCE, Job, JobResult, JobSpec, read_result
 from modelfarm.manifest import write_manifest
@@ -25,10 +25,11 @@ from modelfarm.report import overlay
 from modelfarm.report.smoke import smoke_document, smoke_text
 from modelfarm.samples import Sample
 from modelfarm.script import NAME, script
-from modelfarm.verify import Case, Verdict, verify
+from modelfarm.verify import Case, Verdict, verify, verify_devices
 
 _LATENCY = {"warmup": 3, "runs": 30, "seconds": 2.0}
 _KINDS = {"torch": "PyTorch", "onnx": "ONNX", "tflite": "TFLite"}
+_ON_DEVICE = "outputs-"  # outputs-<device>.npz, beside outputs.npz
 _WEIGHTS_SEED = 0  # of WEIGHTS=random
 
 
@@ -145,7 +146,7 @@ class Trial:
         if self.job.lint:
             lint.check(lint.read_findings(result.facts), self.job.lint["title"])
         with self._timed("check the gates"):
-            verdict = verify(self._case(result))
+            verdict = verify_devices(self._case(result), self._other_devices())
         for name in (*result.files, *self.job.keeps):
             if (out / name).is_file():
                 (out / name).rename(self.folder / name)
@@ -184,6 +185,11 @@ class Trial:
                     outputs=read_outputs(out / "outputs.npz", len(names)), decoder=self.decoder,
                     precision=self.job.precision, dynamic=self.job.dynamic, random_weights=self.job.random_weights,
                     golden_waived=self.job.golden_waived)
+
+    def _other_devices(self) -> dict[str, list[Outputs]]:
+        """Return the outputs of each further device on which the toolchain ran the artifact."""
+        files = sorted((self.scratch / "out").glob(f"{_ON_DEVICE}*.npz"))
+        return {file.stem.removeprefix(_ON_DEVICE): list(read_outputs(file, len(self.samples))) for file in files}
 
     def _report(self, result: JobResult, verdict: Verdict, previous: Artifact | None) -> None:
         """Write smoke.json, smoke.log with the same figures, and a picture of each picture's predictions."""

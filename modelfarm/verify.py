@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from modelfarm.decoders.prediction import Outputs
 from modelfarm.gates.evidence import Case, Evidence, Seen
 from modelfarm.gates.gate import GATES, GateResult
 from modelfarm.gates.parity import ParityRow
 
-__all__ = ["Case", "GateResult", "ParityRow", "Seen", "Verdict", "verify"]
+__all__ = ["Case", "GateResult", "ParityRow", "Seen", "Verdict", "verify", "verify_devices"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All gates in their order, the parity of every column on every sample, and what was seen."""
+    """All gates in their order, the parity of every column on every sample, and what was seen.
+
+    `devices` are the verdicts on further devices of the same runtime, by the devices' names.
+    """
 
     gates: tuple[GateResult, ...]
     rows: tuple[ParityRow, ...] = ()
     predictions: tuple[Seen, ...] = ()
+    devices: Mapping[str, Verdict] = field(default_factory=dict)
 
     @property
     def failure(self) -> GateResult | None:
@@ -52,3 +58,20 @@ def verify(case: Case) -> Verdict:
     comparable = ended["finite"] == "passed" and not list(evidence.shape_problems)
     return Verdict(gates=tuple(gates), rows=evidence.rows if comparable else (),
                    predictions=evidence.seen if comparable else ())
+
+
+def verify_devices(case: Case, others: Mapping[str, Sequence[Outputs]]) -> Verdict:
+    """Put an artifact through the gates, and then again with what it gave on each of other devices.
+
+    The first verdict that fails is the one returned; where it is another device's, its gate names the device.
+    """
+    verdict = verify(case)
+    devices = {name: _on(name, verify(replace(case, outputs=outputs))) for name, outputs in others.items()}
+    failed = next((found for found in (verdict, *devices.values()) if not found.passed), verdict)
+    return replace(failed, devices=devices)
+
+
+def _on(device: str, verdict: Verdict) -> Verdict:
+    gates = [replace(gate, summary=f"on {device}: {gate.summary}") if gate.state == "failed" else gate
+             for gate in verdict.gates]
+    return replace(verdict, gates=tuple(gates))

@@ -55,6 +55,20 @@ def test_arrays_that_do_not_fit_are_named(tmp_path: Path, arrays: dict[str, Any]
         read_rows(saved(tmp_path, **arrays), [PLAIN], {})
 
 
+def test_rows_that_do_not_fill_a_batch_may_be_left_out(tmp_path: Path) -> None:
+    values = np.arange(20, dtype=np.float32).reshape(5, 4)
+    rows = read_rows(saved(tmp_path, x=values, label=np.arange(5)), [PLAIN], {}, all_rows=False)
+    assert rows.batches == 2
+    assert rows.arrays["x"][:4].tolist() == values[:4].tolist()
+
+
+def test_to_leave_rows_out_is_not_to_take_what_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="has no rows"):
+        read_rows(saved(tmp_path, x=np.zeros((0, 4), np.float32)), [PLAIN], {}, all_rows=False)
+    with pytest.raises(RecipeError, match=r"expected \[rows, 4\]"):
+        read_rows(saved(tmp_path, x=np.zeros((5, 3), np.float32)), [PLAIN], {}, all_rows=False)
+
+
 def test_inputs_must_have_equally_many_batches(tmp_path: Path) -> None:
     file = saved(tmp_path, x=np.zeros((4, 4), np.float32), y=np.zeros((4, 3), np.float32))
     with pytest.raises(RecipeError, match=r"different numbers of batches \(x: 2, y: 4\)"):

@@ -9,106 +9,32 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modelfarm.digest import Digests, key_of
 from modelfarm.errors import MachineError, RecipeError, UsageError
-from modelfarm.job import Job
 from modelfarm.lookup import Lookup
 from modelfarm.plan import Planner, Request, parse_models
 from modelfarm.recipe import read_recipe
 from modelfarm.runners import VenvRunner
 from modelfarm.settings import ROOT
-from modelfarm.target import Target, read_target
-from tests.recipes import make
-
-TARGET = """\
-title: Toy
-reads: [torch, onnx]
-makes: toy
-python: "3.11"
-precisions: [fp32, fp16]
-promises: [model.toy]
-options:
-  opset: {type: integer, minimum: 0, help: an opset}
-  simplify: {type: boolean, default: true, help: whether}
-  way: {type: text, default: fast, help: which way}
-  room: {type: size, default: 1GiB, help: how large}
-  dynamic: {type: axes, default: {}, help: open axes}
-"""
-
-RECIPE = """\
-name: toy
-description: a toy
-source:
-  torch: {module: toy.py, factory: build, arguments: {classes: 2}, weights: {file: toy.pt}}
-inputs:
-  input: {shape: [1, 3, 8, 8], layout: NCHW, picture: {color: rgb, scale: 1/255}}
-outputs: [scores]
-decoder: {classification: {labels: labels.txt}}
-samples: {pictures: ["*.png"], arrays: ["*.npz"], random: 1}
-expect: {a.png: {top1: cat}}
-targets:
-  toy: {opset: 12}
-"""
-
-
-@dataclass
-class Workshop:
-    """A target and a model in a folder, and what plans them."""
-
-    folder: Path
-
-    @property
-    def target(self) -> Target:
-        return read_target(self.folder / "docker" / "toy" / "target.yaml")
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "models" / "toy"
-
-    def recipe(self, old: str = "", new: str = "") -> Workshop:
-        """Write the recipe with other words."""
-        assert old in RECIPE
-        (self.model / "model.yaml").write_text(RECIPE.replace(old, new, 1))
-        return self
-
-    def jobs(self, **request: str) -> list[Job]:
-        digests = Digests(self.folder / "cache")
-        planner = Planner(
-            target=self.target, digests=digests, request=Request(**request),
-            runner=VenvRunner(environments=self.folder / "venvs", torch_index=""),
-            lookup=Lookup(data=(self.folder / "data",), downloads=self.folder / "downloads", digests=digests))
-        return list(planner.jobs(read_recipe(self.model / "model.yaml", {"toy": self.target.options})))
-
-    def job(self, **request: str) -> Job:
-        (job,) = self.jobs(**request)
-        return job
+from tests.workshop import RECIPE, TARGET, Workshop, make_workshop
 
 
 @pytest.fixture
 def workshop(tmp_path: Path) -> Workshop:
-    target, jobkit = tmp_path / "docker" / "toy", tmp_path / "docker" / "jobkit"
-    target.mkdir(parents=True)
-    jobkit.mkdir()
-    (target / "target.yaml").write_text(TARGET)
-    (target / "requirements.txt").write_text("toy==1\n")
-    (target / "converter.py").write_text("def convert(job): ...\n")
-    (jobkit / "job.py").write_text("x = 1\n")
-    make(tmp_path / "models", RECIPE)
-    for name in ("a.png", "b.png", "c.npz"):
-        (tmp_path / "models" / "toy" / name).write_text(f"content of {name}")
-    return Workshop(tmp_path)
+    return make_workshop(tmp_path)
 
 
 def test_a_job_holds_all_that_goes_into_it(workshop: Workshop) -> None:
     job = workshop.job()
     assert (job.name, job.variant, job.precision) == ("toy/toy-fp32", "toy-fp32", "fp32")
     assert (job.runner, job.random_weights, job.golden_waived) == ("venv", False, False)
-    assert job.options == {"opset": 12, "simplify": True, "way": "fast", "room": 1 << 30, "dynamic": {}}
+    assert job.options == {"opset": 12, "simplify": True, "way": "fast", "room": 1 << 30, "dynamic": {},
+                           "edit": {}}
     assert [(material.role, material.name) for material in job.materials] == [
         ("module", "toy.py"), ("weights", "toy.pt"), ("pictures", "a.png"), ("pictures", "b.png"), ("arrays", "c.npz"),
         ("labels", "labels.txt")]
@@ -129,7 +55,7 @@ def test_the_key_is_the_same_in_another_process_and_in_another_place(workshop: W
     key = workshop.job().key
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(workshop.folder, elsewhere, ignore=shutil.ignore_patterns("elsewhere", "cache"))
-    code = ("import sys; from pathlib import Path; from tests.test_plan import Workshop\n"
+    code = ("import sys; from pathlib import Path; from tests.workshop import Workshop\n"
             "print(Workshop(Path(sys.argv[1])).job().key)")
     environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     done = subprocess.run([sys.executable, "-c", code, elsewhere], cwd=ROOT, env=environment, capture_output=True,
@@ -286,7 +212,8 @@ def test_each_precision_is_a_job_of_its_own(workshop: Workshop) -> None:
 
 def test_a_target_that_the_recipe_does_not_mention_has_its_defaults(workshop: Workshop) -> None:
     workshop.recipe("\n  toy: {opset: 12}", " {}")
-    assert workshop.job().options == {"opset": None, "simplify": True, "way": "fast", "room": 1 << 30, "dynamic": {}}
+    assert workshop.job().options == {"opset": None, "simplify": True, "way": "fast", "room": 1 << 30, "dynamic": {},
+                           "edit": {}}
 
 
 def test_a_single_precision_is_not_named(workshop: Workshop) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -157,3 +158,22 @@ def test_tensors_are_written_by_sample_and_input(tmp_path: Path) -> None:
     with np.load(tmp_path / "samples.npz") as archive:
         assert sorted(archive.files) == ["0/file", "0/input", "1/file", "1/input"]
         assert np.array_equal(archive["1/input"], found[1].tensors["input"])
+
+
+def test_rows_that_do_not_fill_a_fixed_batch_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "rows.npz"
+    values = np.arange(28, dtype=np.float32).reshape(7, 4)
+    np.savez(file, x=values, label=np.arange(7))
+    inputs = [entry("x", (3, 4), layout=None)]
+    found = prepare(inputs, replace(choice(), all_rows=False), [], [file], {})
+    assert [sample.name for sample in found] == ["rows.npz#0", "rows.npz#1"]
+    assert np.concatenate([sample.tensors["x"] for sample in found]).tolist() == values[:6].tolist()
+    assert [sample.labels.tolist() for sample in found if sample.labels is not None] == [[0, 1, 2], [3, 4, 5]]
+    with pytest.raises(RecipeError, match="the last 1 do not fill a batch of 3"):
+        prepare(inputs, choice(), [], [file], {})
+
+
+def test_rows_that_fill_no_batch_at_all_are_no_sample(tmp_path: Path) -> None:
+    file = tmp_path / "rows.npz"
+    np.savez(file, x=np.zeros((2, 4), np.float32))
+    assert prepare([entry("x", (3, 4), layout=None)], replace(choice(), all_rows=False), [], [file], {}) == []

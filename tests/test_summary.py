@@ -7,7 +7,9 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from modelfarm.doctor import Finding
 from modelfarm.engines.local import LocalEngine, Outcome
 from modelfarm.errors import GateError, MachineError
 from modelfarm.phrase import shown, size
-from modelfarm.summary import print_findings, print_outcomes, print_status
+from modelfarm.summary import print_findings, print_lint, print_outcomes, print_status
 from tests.toys import Toys
 
 
@@ -87,6 +89,39 @@ def test_failures_go_to_standard_error_after_the_table(toys: Toys, capsys: pytes
 def test_only_failures_print_no_table(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed([Outcome(name="a", error=GateError("gate finite: no"))]) == []
     assert "gate finite: no" in capsys.readouterr().err
+
+
+def linted(toys: Toys, model: str, *findings: dict[str, Any]) -> Outcome:
+    """Return what became of a model, with what its toolchain found written into its manifest."""
+    toys.model(model)
+    (outcome,) = outcomes(toys, model)
+    assert outcome.built
+    file = outcome.built.artifact.path("manifest.json")
+    manifest = json.loads(file.read_text())
+    manifest["predicate"]["verification"]["facts"]["lint"] = [
+        {"blocks": False, "left": True, "mended_by": "", **finding} for finding in findings]
+    return replace(outcome, built=replace(outcome.built, artifact=replace(outcome.built.artifact, manifest=manifest)))
+
+
+def test_what_a_target_will_not_take_stands_below_each_model(toys: Toys) -> None:
+    results = [linted(toys, "a", {"line": "warns  Pad p: no"},
+                      {"line": "warns  Pad q: no", "left": False, "mended_by": "some_pass"}),
+               linted(toys, "b")]
+    stream = io.StringIO()
+    print_lint(results, "TNN", Console(stream, live=False))
+    assert stream.getvalue().splitlines() == [
+        "a for TNN", "  warns  Pad p: no", "  warns  Pad q: no (done: some_pass)",
+        "b for TNN", "  TNN takes this graph as it is"]
+
+
+def test_what_could_not_be_linted_goes_to_standard_error(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
+    refused = Outcome(name="a", error=GateError("TNN will not take this graph\n    blocks Mod m: no"))
+    with Console() as console:
+        print_lint([refused, linted(toys, "b")], "TNN", console)
+    out, err = capsys.readouterr()
+    assert "b for TNN\n  TNN takes this graph as it is\n" in out
+    assert "a for TNN" not in out
+    assert "modelfarm: a: TNN will not take this graph\n    blocks Mod m: no\n  (exit code 6" in err
 
 
 def test_an_empty_store_says_how_to_begin(toys: Toys) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from modelfarm.document import INVALID, Document
 from modelfarm.errors import RecipeError, UsageError
+from modelfarm.settings import ROOT
 from modelfarm.target import Option, Size, Target, choose_target, parse_size, read_target, read_targets
 
 TOY = """\
@@ -153,6 +154,14 @@ def test_the_bundled_targets_are_whole() -> None:
         assert target.requirements.is_file()
         for name, field in target.options.fields.items():
             assert field.help, name
+
+
+def test_the_page_of_recipes_has_every_edit_and_no_other() -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    edits = read_targets()["onnx"].options.json()["properties"]["edit"]["properties"]
+    assert not [name for name in edits if f"| `{name}` |" not in page]
+    section = page.partition("## edit, adapt")[2]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(edits)
 
 
 def test_an_unknown_target_is_answered_with_the_nearest(tmp_path: Path) -> None:

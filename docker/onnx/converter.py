@@ -27,13 +27,14 @@ from graph import (
     rewrite_graph,
     write_graph,
 )
-from jobkit import Device, FileSource, Job, Runtime, SourceError, Tensor, TorchSource
+from jobkit import Device, FileSource, GraphError, Job, Runtime, SourceError, Tensor, TorchSource
 from jobkit.runtime import Arrays
 from lint import examine
 from options import DEFAULT_OPSET, Options, read_options
+from passes import edit
 from session import open_graph
 from simplify import simplify
-from versions import convert_opset
+from versions import no_way, raise_opset
 
 if TYPE_CHECKING:
     from source import TorchModel
@@ -183,10 +184,21 @@ def _from_onnx(job: Job, options: Options) -> onnx.ModelProto:
     model = set_inputs(model, inputs, dynamic)
     job.facts["exporter"] = f"{model.producer_name} {model.producer_version}".strip() or "unknown"
     job.facts["source"] = {"opset": opset_of(model), "ir_version": model.ir_version}
-    if options.opset is None or options.opset == opset_of(model):
+    before = opset_of(model)
+    if options.opset is None or options.opset == before:
         return model
-    with job.events.step(f"convert from opset {opset_of(model)} to {options.opset}"):
-        return convert_opset(model, options.opset)
+    with job.events.step(f"convert from opset {before} to {options.opset}"):
+        return _lowered(model, options.opset, job) if options.opset < before else raise_opset(model, options.opset)
+
+
+def _lowered(model: onnx.ModelProto, opset: int, job: Job) -> onnx.ModelProto:
+    """Give `model` in terms of an older opset, proven on the samples. Raises GraphError naming the node in the way."""
+    try:
+        lowered = edit(model, {"opset": opset}, list(job.samples))
+    except GraphError as error:
+        raise no_way(model, opset, error.message) from error
+    job.facts["lowered"] = list(lowered.lines)
+    return lowered.model
 
 
 def _simplified(model: onnx.ModelProto, samples: Sequence[Arrays], job: Job, work: Path) -> onnx.ModelProto:

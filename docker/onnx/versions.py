@@ -1,4 +1,4 @@
-"""Another opset for an existing graph."""
+"""A newer opset for an existing graph, and the words where it can have no other; passes/opset.py makes it older."""
 
 from __future__ import annotations
 
@@ -10,40 +10,23 @@ from jobkit import GraphError
 from onnx import version_converter
 
 
-def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Give `model` in terms of `opset`.
+def raise_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Give `model` in terms of a newer `opset`.
 
     Raises GraphError naming the operator that has no equivalent there.
     """
-    if opset_of(model) == opset:
-        return model
-    lift_constants(model)
     try:
         return version_converter.convert_version(model, opset)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise GraphError(
-            f"the graph has opset {opset_of(model)} and cannot become opset {opset}: {_reason(str(error))}",
-            f"leave out the opset in the recipe, which keeps {opset_of(model)}, or export the model anew",
-        ) from error
+        raise no_way(model, opset, _reason(str(error))) from error
 
 
-def lift_constants(model: onnx.ModelProto) -> None:
-    """Make weights of the Constant nodes of `model`, in place.
-
-    They mean the same, and onnx has no way back from the Constant of opset 12 to older ones.
-    """
-    constants = [node for node in model.graph.node if node.op_type == "Constant" and _tensor(node)]
-    for node in constants:
-        tensor = _tensor(node)
-        assert tensor is not None
-        weight = model.graph.initializer.add()
-        weight.CopyFrom(tensor)
-        weight.name = node.output[0]
-        model.graph.node.remove(node)
-
-
-def _tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    return next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+def no_way(model: onnx.ModelProto, opset: int, reason: str) -> GraphError:
+    """Put into words why `model` cannot have another opset."""
+    return GraphError(
+        f"the graph has opset {opset_of(model)} and cannot become opset {opset}: {reason}",
+        f"leave out the opset in the recipe, which keeps {opset_of(model)}, or export the model anew",
+    )
 
 
 def _reason(text: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping
+from typing import Any, Callable, Dict, Mapping
 
 import numpy as np
 from jobkit import GraphError, Job
 from jobkit.arrays import ArrayWriter
 from jobkit.runtime import Arrays
-from testprogram import OnDevice
 
 # The plain device's outputs, which the host judges like the artifact's own.
 FILE = "outputs-naive.npz"
@@ -20,7 +19,7 @@ LIMIT = 1e-3
 SMALLEST = 1e-3
 
 
-def compare(optimised: OnDevice, plain: OnDevice, job: Job) -> Dict[str, float]:
+def compare(optimised: Callable[[Arrays], Arrays], plain: Callable[[Arrays], Arrays], job: Job) -> Dict[str, float]:
     """Run all samples on both, write what the plain device gives, and return the largest difference of each output.
 
     Raises GraphError where they differ by more than rounding.

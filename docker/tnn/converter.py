@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import agreement
 import conversion
@@ -110,32 +110,24 @@ def load(files: Sequence[str], job: Job) -> Runtime:
     """Run the artifact once, hold TNN's devices against each other on every sample, and give the one asked for."""
     options, proto = read_options(job), job.out / files[0]
     program = OnDevice(HOME, proto, options.device, options.threads)
+    run_once = _in_shape(program, job)
     with job.events.step(f"try the model on TNN's {DEVICES[options.device]} device"):
-        outputs = program(_example(job))
+        outputs = run_once(_example(job))
     if options.device != "naive":
         with job.events.step("check the layers with TNN's model check"):
             job.facts["model check"] = modelcheck.check(HOME, proto, options.device)
         with job.events.step(f"compare {DEVICES[options.device]} with NAIVE"):
-            plain = OnDevice(HOME, proto, "naive", options.threads)
-            job.facts["difference from NAIVE"] = agreement.compare(program, plain, job)
+            plain = _in_shape(OnDevice(HOME, proto, "naive", options.threads), job)
+            job.facts["difference from NAIVE"] = agreement.compare(run_once, plain, job)
     inputs = tuple(Tensor(item.name, item.shape, item.dtype) for item in job.inputs)
-    found = tuple(Tensor(name, array.shape, str(array.dtype)) for name, array in _named(outputs, job).items())
+    found = tuple(Tensor(name, array.shape, str(array.dtype)) for name, array in outputs.items())
     threads = f", {options.threads} threads" if options.device == "x86" else ""
-    return Runtime(_Run(program, job), inputs, found, Device("cpu", "cpu", f"TNN {DEVICES[options.device]}{threads}"))
+    device = Device("cpu", "cpu", f"TNN {DEVICES[options.device]}{threads}")
+    return Runtime(run_once, inputs, found, device, program.measured)
 
 
-class _Run:
-    """What jobkit calls: the outputs in the recipe's shapes, and the seconds without all the text around."""
-
-    def __init__(self, program: OnDevice, job: Job) -> None:
-        self.program, self.job = program, job
-
-    def __call__(self, inputs: Arrays) -> Arrays:
-        return _named(self.program(inputs), self.job)
-
-    @property
-    def seconds(self) -> Any:
-        return self.program.seconds
+def _in_shape(program: OnDevice, job: Job) -> Callable[[Arrays], Arrays]:
+    return lambda inputs: _named(program(inputs), job)
 
 
 def _named(outputs: Arrays, job: Job) -> Dict[str, Any]:

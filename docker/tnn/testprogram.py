@@ -54,7 +54,7 @@ def command(home: Path, proto: Path, device: str, folder: Path, threads: int, ru
 
 
 class OnDevice:
-    """A model on a device; calling it runs the program once, and `seconds` is then what the inference took of that."""
+    """A model on a device; calling it runs the program once, and `measured` then tells the inference's part of it."""
 
     def __init__(self, home: Path, proto: Path, device: str, threads: int) -> None:
         """Remember what to run; the weights lie beside `proto` under the same name."""
@@ -62,6 +62,11 @@ class OnDevice:
         # The plain device is slow, and its first run is no slower than the next.
         self.warmup = 0 if device == "naive" else 1
         self.seconds: Optional[float] = None
+
+    def measured(self) -> float:
+        """Give the seconds of the last run's inference, without the program's start and the text around it."""
+        assert self.seconds is not None
+        return self.seconds
 
     def __call__(self, inputs: Arrays) -> Arrays:
         """Run the model once.

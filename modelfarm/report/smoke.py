@@ -35,6 +35,7 @@ def smoke_document(*, job: Job, result: JobResult | None, verdict: Verdict, size
         "runner": job.runner, "options": dict(job.options), "random_weights": job.random_weights,
         "passed": verdict.passed, "gates": [{**asdict(gate), "reasons": list(gate.reasons)} for gate in verdict.gates],
         "worst": _rounded(verdict.worst),
+        "devices": {name: _on_device(found) for name, found in verdict.devices.items()},
         "columns": [_row(row) for row in by_column(verdict.rows)],
         "parity": [_row(row) for row in by_group(verdict.rows)],
         "predictions": [_seen(entry) for entry in verdict.predictions],
@@ -46,6 +47,12 @@ def smoke_document(*, job: Job, result: JobResult | None, verdict: Verdict, size
 def _of_result(result: JobResult) -> dict[str, Any]:
     return {"latency": _rounded(asdict(result.latency)), "device": asdict(result.device),
             "versions": dict(result.versions), "facts": dict(result.facts)}
+
+
+def _on_device(verdict: Verdict) -> dict[str, Any]:
+    failure = verdict.failure
+    return {"passed": verdict.passed, "worst": _rounded(verdict.worst),
+            "failure": f"gate {failure.name}: {failure.summary}" if failure else ""}
 
 
 def _row(row: ParityRow) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _MARKS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped", "not run
 
 def smoke_text(document: Document) -> str:
     """Write the report of a smoke document; all figures are the document's own."""
-    sections = [_head(document), _gates(document), _parity(document), _predictions(document),
+    sections = [_head(document), _gates(document), _parity(document), _devices(document), _predictions(document),
                 _measures(document), _times(document)]
     return "\n\n".join("\n".join(lines) for section in sections if (lines := list(section))) + "\n"
 
@@ -62,6 +62,16 @@ def _parity(document: Document) -> Iterator[str]:
              _figure(row["mean_error"]), _figure(row["relative"]), str(row["cosine"]), _figure(row["limit"]),
              f"{row['sample']} (of {row['samples']})") for row in document["columns"]]
     yield from _table(header, rows, left=(0, 1, 7))
+
+
+def _devices(document: Document) -> Iterator[str]:
+    """Say how close each further device of the same runtime came, one line each."""
+    if document["devices"]:
+        yield _title("other devices", "the same gates on the same samples")
+    for name, found in document["devices"].items():
+        figures = ", ".join(f"{_figure(error)} {unit}" for unit, error in found["worst"].items())
+        yield f"  {_MARKS['passed' if found['passed'] else 'failed']:<8} {name:<12} " + (
+            found["failure"] or f"greatest error: {figures}")
 
 
 def _predictions(document: Document) -> Iterator[str]:

@@ -69,12 +69,19 @@ class Runners:
             if wanted == "venv":
                 raise MachineError(f"the {target.name} toolchain exists as an image only, not as an environment",
                                    remedy=f"make images TARGET={target.name}, then RUNNER=docker")
-            return self.container("docker" if wanted == "auto" else wanted)
+            return self._engine(target, "docker" if wanted == "auto" else wanted)
         if wanted == "venv":
             return self.venv
         if wanted != "auto":
             return self.container(wanted)
         return self.container("docker") if self._has_image(target) else self.venv
+
+    def _engine(self, target: Target, name: str) -> Runner:
+        if find_client(name) is None:
+            raise MachineError(f"the {target.name} toolchain exists as an image only, and there is no {name} here",
+                               remedy=f"install {name}, or name its client with {name.upper()}=, "
+                                      f"then make images TARGET={target.name}")
+        return self.container(name)
 
     def _has_image(self, target: Target) -> bool:
         """Say whether docker answers and holds the target's image; of an engine that is down, auto says nothing."""

@@ -61,7 +61,7 @@ def test_a_run_gives_outputs_and_the_seconds_of_the_inference_alone(tmp_path: Pa
     runs = stand_in(tmp_path, ANSWER + SAY_TIME)
     assert runs.seconds is None
     assert runs(INPUTS)["y"].tolist() == [[1.5, -2.0]]
-    assert runs.seconds == pytest.approx(0.08275)
+    assert runs.measured() == pytest.approx(0.08275)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from graph import infer_shapes, lowest_ir_version, opset_of
 from jobkit import GraphError, OptionError, brief
 from jobkit.runtime import Arrays
 from onnx import numpy_helper
-from versions import convert_opset
+from versions import raise_opset
 
 from passes.change import EXACT, ROUNDING, Change
 from passes.downgrade import CHANGED, RULES
@@ -37,7 +37,7 @@ def apply(model: onnx.ModelProto, wish: int) -> Change:
     if before == wish:
         return Change(model=model)
     if before < wish:
-        newer = convert_opset(copied(model), wish)
+        newer = raise_opset(copied(model), wish)
         newer.ir_version = max(newer.ir_version, lowest_ir_version(newer))
         return Change(model=infer_shapes(newer), lines=(f"opset: {before} becomes {wish}",))
     lowered = lower(model, wish)
@@ -135,4 +135,4 @@ def _check(model: onnx.ModelProto, wish: int) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError) as error:
-        raise GraphError(f"the graph cannot become opset {wish}: {brief(error)}", REMEDY) from error
+        raise GraphError(f"the graph is not valid in opset {wish}: {brief(error)}", REMEDY) from error

@@ -18,6 +18,7 @@ from jobkit import Events, Refused
 from jobkit.job import read_job
 from onnx import TensorProto, helper, numpy_helper
 from simplify import difference, simplify
+from versions import raise_opset
 
 root = Path(sys.argv[1])
 data = Path(sys.argv[2]) if len(sys.argv) > 2 else None
@@ -242,11 +243,22 @@ wrong = graph(
 from_onnx("wrong inside", wrong, X, IN, ["y"])
 unknown = graph([helper.make_node("Reelu", ["x"], ["y"])], {"x": [1, 3]}, {"y": [1, 3]})
 from_onnx("unknown operator", unknown, X, IN, ["y"])
-mish = graph([helper.make_node("Mish", ["x"], ["y"])], {"x": [1, 3]}, {"y": [1, 3]}, opset=18, ir=8)
-from_onnx("impossible", mish, X, IN, ["y"], opset=12)
+mish = graph([helper.make_node("Mish", ["x"], ["y"])], {"x": ["N", 3]}, {"y": ["N", 3]}, opset=18, ir=8)
+from_onnx("written out", mish, X, IN, ["y"], opset=12, dynamic={"x": {"0": "batch"}})
+einsum = helper.make_node("Einsum", ["x"], ["y"], name="sum_rows", equation="ij->ij")
+from_onnx("impossible", graph([einsum], {"x": [1, 3]}, {"y": [1, 3]}), X, IN, ["y"], opset=11)
+half_way = helper.make_node("Resize", ["x", "", "s"], ["y"], name="up", mode="linear")
+scales = [("s", np.float32([1, 1.5]))]
+from_onnx("another meaning", graph([half_way], {"x": [1, 3]}, {"y": [1, 4]}, scales), X, IN, ["y"], opset=10)
 constant = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.array([10, 20, 30], np.float32)))
 plus = graph([constant, helper.make_node("Add", ["x", "c"], ["y"])], {"x": [1, 3]}, {"y": [1, 3]}, opset=12)
 from_onnx("constant lowered", plus, X, IN, ["y"], opset=11)
+recurrent = helper.make_node("RNN", ["x", "w", "r"], ["y"], hidden_size=3)
+weights = [("w", np.ones((1, 3, 3), np.float32)), ("r", np.ones((1, 3, 3), np.float32))]
+try:
+    raise_opset(graph([recurrent], {"x": [1, 1, 3]}, {"y": [1, 1, 1, 3]}, weights, opset=6, ir=4), 13)
+except Refused as error:
+    found["raised too far"] = [type(error).__name__, error.message, error.remedy]
 shape = ("s", np.array([1, 3], np.int64))
 pinned = graph([helper.make_node("Reshape", ["x", "s"], ["y"])], {"x": [1, 3]}, {"y": [1, 3]}, [shape])
 from_onnx("pinned", pinned, X, IN, ["y"])

@@ -1,0 +1,148 @@
+"""Plans of edited graphs, and of what one target makes for another."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelfarm.digest import key_of
+from modelfarm.errors import UsageError
+from tests.workshop import RECIPE, Workshop, make_workshop
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return make_workshop(tmp_path)
+
+
+@pytest.mark.parametrize(("edit", "variant"), [
+    ({"batch": "4"}, "toy-fp32-batch4"),
+    ({"batch": "batch"}, "toy-fp32-batch"),
+    ({"batch": "items"}, "toy-fp32-batchitems"),
+    ({"keep": ["scores"]}, "toy-fp32-keep-[0-9a-f]{6}"),
+    ({"remove": ["377", "384"]}, "toy-fp32-remove-[0-9a-f]{6}"),
+    ({"remove": ["377"], "batch": "2"}, "toy-fp32-batch2-remove-[0-9a-f]{6}"),
+])
+def test_an_edit_shows_in_the_variant_and_in_the_options(workshop: Workshop, edit: dict[str, Any],
+                                                         variant: str) -> None:
+    job = workshop.job(edit=edit)
+    assert re.fullmatch(variant, job.variant)
+    assert job.options["edit"] == edit
+
+
+def test_each_edit_has_a_key_and_a_variant_of_its_own(workshop: Workshop) -> None:
+    wishes: list[dict[str, Any]] = [{}, {"batch": "4"}, {"batch": "2"}, {"batch": "b"}, {"keep": ["scores"]},
+                                    {"keep": ["other"]}, {"remove": ["scores"]}]
+    jobs = [workshop.job(edit=edit) for edit in wishes]
+    assert len({job.key for job in jobs}) == len({job.variant for job in jobs}) == len(jobs)
+
+
+def test_an_edit_of_the_recipe_is_its_own_variant(workshop: Workshop) -> None:
+    workshop.recipe("opset: 12", "opset: 12, edit: {batch: '4', half: true}")
+    job = workshop.job()
+    assert (job.variant, job.options["edit"]) == ("toy-fp32", {"batch": "4", "half": True})
+    assert job.recipe.inputs[0].shape == (4, 3, 8, 8)
+
+
+def test_an_edit_by_hand_is_done_beside_those_of_the_recipe(workshop: Workshop) -> None:
+    workshop.recipe("opset: 12", "opset: 12, edit: {batch: '4', half: true}")
+    job = workshop.job(edit={"batch": "2"})
+    assert (job.variant, job.options["edit"]) == ("toy-fp32-batch2", {"batch": "2", "half": True})
+    assert job.recipe.inputs[0].shape == (2, 3, 8, 8)
+
+
+def test_an_edit_among_the_options_shows_too(workshop: Workshop) -> None:
+    job = workshop.job(options='edit={"half":true}')
+    assert re.fullmatch("toy-fp32-edit-[0-9a-f]{6}", job.variant)
+    assert job.options["edit"] == {"half": True}
+
+
+def test_an_edited_job_holds_the_recipe_as_the_edit_leaves_it(workshop: Workshop) -> None:
+    job = workshop.job(edit={"keep": ["inside"]})
+    assert ([output.name for output in job.recipe.outputs], job.recipe.decoder) == (["inside"], None)
+    assert job.identity["options"]["edit"] == {"keep": ["inside"]}
+
+
+# What another target starts from
+
+
+def test_what_another_target_starts_from_is_a_job_of_its_own(workshop: Workshop) -> None:
+    job = workshop.fed(workshop.reader())
+    assert (job.name, job.target.name, job.keeps) == ("toy/toy-for-reader", "toy", ("reference.npz",))
+    assert workshop.fed(workshop.reader(), weights="random").variant == "toy-for-reader-random"
+    assert (job.options["opset"], job.options["dynamic"]) == (9, {}), "what the reader asks for goes first"
+    assert job.key != workshop.job(options="opset=9").key
+
+
+def test_the_edits_that_a_reader_wants_are_the_feeding_jobs(workshop: Workshop) -> None:
+    reader = workshop.reader()
+    assert workshop.fed(reader).options["edit"] == {"four_dimensions": True}
+    workshop.recipe("{opset: 12}", "{opset: 12, edit: {half: true}}\n  reader: {adapt: {padded_maxpool: true}}")
+    assert workshop.fed(reader).options["edit"] == {"half": True, "padded_maxpool": True}
+
+
+@pytest.mark.parametrize(("old", "new"), [("{opset: 12}", "{edit: {batch: '4'}}"),
+                                          ("toy: {opset: 12}", "reader: {adapt: {batch: '4'}}")])
+def test_a_batch_for_a_reader_is_that_of_both_jobs(workshop: Workshop, old: str, new: str) -> None:
+    reader = workshop.reader()
+    workshop.recipe(old, new)
+    job = workshop.reading(reader)
+    assert job.origin is not None
+    assert job.origin.options["edit"]["batch"] == "4"
+    assert [each.recipe.inputs[0].shape for each in (job.origin, job)] == [(4, 3, 8, 8)] * 2
+
+
+def test_a_reader_that_wants_no_edits_leaves_the_options_as_they_are(workshop: Workshop) -> None:
+    reader = workshop.reader("default: {four_dimensions: true}", "default: {}")
+    assert workshop.fed(reader).options["edit"] == {}
+
+
+def test_what_a_reader_takes_is_part_of_the_key(workshop: Workshop) -> None:
+    job = workshop.fed(workshop.reader())
+    assert job.lint == {"title": "Reader", "operators": {"takes": ["Conv", "Relu"], "remedy": "cut it off"}}
+    assert job.identity["feeds"] == {"target": "reader", "takes": key_of(job.lint)}
+    other = workshop.fed(workshop.reader("[Conv, Relu]", "[Conv]"))
+    assert (other.variant, other.key == job.key) == (job.variant, False)
+
+
+def test_a_reader_that_does_not_say_what_it_takes_is_not_linted_for(workshop: Workshop) -> None:
+    job = workshop.fed(workshop.reader("operators: {takes: [Conv, Relu], remedy: cut it off}\n", ""))
+    assert job.lint is None
+    assert job.identity["feeds"]["target"] == "reader"
+
+
+def test_a_job_that_feeds_nothing_says_nothing_of_it(workshop: Workshop) -> None:
+    job = workshop.job()
+    assert (job.lint, job.keeps, "feeds" in job.identity) == (None, (), False)
+
+
+def test_a_reader_starts_from_what_lint_looked_at(workshop: Workshop) -> None:
+    reader = workshop.reader()
+    job = workshop.reading(reader)
+    assert job.origin is not None
+    assert job.origin.key == workshop.fed(reader).key
+    assert job.identity["source"] == {"artifact": job.origin.key}
+    assert not job.having("weights"), "they are the origin's"
+
+
+def test_edits_given_by_hand_for_a_reader_are_those_of_what_it_starts_from(workshop: Workshop) -> None:
+    reader = workshop.reader()
+    plain, asked = workshop.reading(reader), workshop.reading(reader, options='adapt={"half":true}')
+    assert plain.origin and asked.origin
+    assert asked.origin.options["edit"] == {"half": True}
+    assert len({plain.key, asked.key, plain.origin.key, asked.origin.key}) == 4
+    assert re.fullmatch("reader-adapt-[0-9a-f]{6}", asked.variant)
+    level = workshop.reading(reader, options="level=2")
+    assert level.origin and (level.origin.key, level.variant) == (plain.origin.key, "reader-level2")
+
+
+def test_a_source_that_what_a_reader_starts_from_does_not_read_is_a_usage_error(workshop: Workshop) -> None:
+    torch = RECIPE[RECIPE.index("  torch:"):RECIPE.index("inputs:")]
+    workshop.recipe(torch, "  tflite: {file: toy.pt}\n")
+    with pytest.raises(UsageError, match="target toy cannot read a tflite source"):
+        workshop.fed(workshop.reader())
+    with pytest.raises(UsageError, match="target toy cannot read a tflite source"):
+        workshop.reading(workshop.reader())
