@@ -47,7 +47,8 @@ def _coverage() -> Iterator[str]:
 
 
 def _core_tests() -> list[str]:
-    return [str(file) for name in CORE for file in ROOT.glob(f"tests/{Path(name).parent}/test_{Path(name).name}*.py")]
+    names = [Path(name).with_name(f"test_{Path(name).name.removesuffix('*')}*.py") for name in CORE]
+    return [str(file) for name in names for file in ROOT.glob(f"tests/{name}")]
 
 
 def _sizes() -> Iterator[str]:
