@@ -187,7 +187,8 @@ def test_what_a_job_makes_belongs_to_the_user_who_asked(boxes: Boxes, engine: Cl
     scratch = Path(shutil.move(theirs, scratch))
 
     def as_somebody() -> None:
-        os.setgroups([Path("/var/run/docker.sock").stat().st_gid])
+        socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+        os.setgroups([Path(socket).stat().st_gid])
         os.setgid(group)
         os.setuid(user)
         ended = boxes.runner.run(job.target, scratch, scratch / "their.log", lambda: None, 60)
