@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modelfarm import disk, doctor, images
+from modelfarm import disk, doctor
 from modelfarm import settings as environment
 from modelfarm.artifact import Artifact
 from modelfarm.build import Builder
@@ -32,6 +33,9 @@ from modelfarm.store import Store
 from modelfarm.summary import print_findings, print_lint, print_outcomes, print_status
 from modelfarm.survey import surveys
 from modelfarm.target import TOOLCHAINS, Target, choose_target, read_targets
+
+if TYPE_CHECKING:
+    from modelfarm import images
 
 
 @dataclass(frozen=True)
@@ -217,10 +221,14 @@ class Farm:
 
     def build_images(self, name: str, console: Console) -> int:
         """Build the images of one target, or of all that have one; returns the exit code."""
-        return self._each_image(self._containerised(name), console, images.build)
+        from modelfarm import images
+
+        return self._each_image(self.workshop(), self._containerised(name), console, images.build)
 
     def make_bases(self, console: Console) -> None:
         """Make the Debian that images stand on with debootstrap, for each release that one is built from."""
+        from modelfarm import images
+
         workshop = self.workshop()
         for release in sorted({release for target in self._containerised("")
                                for release in images.releases(workshop, target)}):
@@ -228,21 +236,27 @@ class Farm:
 
     def pull_images(self, name: str, console: Console) -> int:
         """Fetch the published images of one target, or of all that the lock names; returns the exit code."""
+        from modelfarm import images
+
         workshop = self.workshop()
         targets = [target for target in self._containerised(name) if name or target.name in workshop.published]
         if not targets:
             raise MachineError(f"{workshop.lock.name} names no published image yet",
                                remedy="make images builds them here; make push REGISTRY=host:port/path publishes them")
-        return self._each_image(targets, console, images.pull)
+        return self._each_image(workshop, targets, console, images.pull)
 
     def push_images(self, name: str, registry: str, console: Console) -> int:
         """Publish the images of one target, or of all that have one, and write the lock; returns the exit code."""
+        from modelfarm import images
+
         images.checked_registry(registry)
-        return self._each_image(self._containerised(name), console,
+        return self._each_image(self.workshop(), self._containerised(name), console,
                                 lambda workshop, target, console: images.push(workshop, target, registry, console))
 
     def workshop(self) -> images.Workshop:
         """Return what images are made with; raises MachineError where there is no engine."""
+        from modelfarm import images  # not above: a conversion that is cached has no need of them
+
         client = self.settings.runner if self.settings.runner in NAMES else "docker"
         return images.open_workshop(self.settings.images, self.digests, name=client)
 
@@ -251,10 +265,10 @@ class Farm:
             raise UsageError(f"target {name} has no image", remedy=f"it has no Dockerfile in docker/{name}/")
         return [target for target in self.targets.values() if target.containerised and name in ("", target.name)]
 
-    def _each_image(self, targets: Sequence[Target], console: Console,
+    def _each_image(self, workshop: images.Workshop, targets: Sequence[Target], console: Console,
                     action: Callable[[images.Workshop, Target, Console], object]) -> int:
         """Do one thing with each image; one that fails does not stop the others."""
-        workshop, code = self.workshop(), 0
+        code = 0
         for target in targets:
             with console.section(f"image {target.name}"):
                 try:
