@@ -223,7 +223,8 @@ class Farm:
         """Build the images of one target, or of all that have one; returns the exit code."""
         from modelfarm import images
 
-        return self._each_image(self.workshop(), self._containerised(name), console, images.build)
+        targets = self._containerised(name)  # wrong words are told before the engine is asked
+        return self._each_image(self.workshop(), targets, console, images.build)
 
     def make_bases(self, console: Console) -> None:
         """Make the Debian that images stand on with debootstrap, for each release that one is built from."""
@@ -250,7 +251,8 @@ class Farm:
         from modelfarm import images
 
         images.checked_registry(registry)
-        return self._each_image(self.workshop(), self._containerised(name), console,
+        targets = self._containerised(name)
+        return self._each_image(self.workshop(), targets, console,
                                 lambda workshop, target, console: images.push(workshop, target, registry, console))
 
     def workshop(self) -> images.Workshop:
