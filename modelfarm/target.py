@@ -29,9 +29,10 @@ class Target:
     """A format that a model can become, and the folder that knows how.
 
     `reads` are the kinds of source files; where it `needs` another target, that one reads the recipe's source, and
-    this one what it makes. `seconds` of wall clock, `memory` in bytes, `processes` and `cpus` (None: all) are what a
-    job may use at most. `environment` is `image` where the toolchain exists as an image only. `operators` is what lint
-    holds a graph against before a conversion, None where the target takes any.
+    this one what it makes. `shares` are the folders beside its own whose modules it uses too. `seconds` of wall clock,
+    `memory` in bytes, `processes` and `cpus` (None: all) are what a job may use at most. `environment` is `image` where
+    the toolchain exists as an image only. `operators` is what lint holds a graph against before a conversion, None
+    where the target takes any.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Target:
     folder: Path
     reads: tuple[str, ...]
     needs: Need | None
+    shares: tuple[Path, ...]
     makes: str
     python: str
     precisions: tuple[str, ...]
@@ -62,6 +64,11 @@ class Target:
     def converter(self) -> Path:
         """Return the module that jobkit runs."""
         return self.folder / "converter.py"
+
+    @property
+    def code(self) -> tuple[Path, ...]:
+        """Return the folders with the toolchain's modules, its own first."""
+        return (self.folder, *self.shares)
 
     @property
     def containerised(self) -> bool:
@@ -151,6 +158,22 @@ class Option:
         return _OPTION.json()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """The name of another toolchain's folder."""
+
+    def check(self, document: Document, node: yaml.Node, where: Where) -> Any:
+        name = Text(pattern=r"[a-z][a-z0-9-]*", like="the name of a folder in docker/").check(document, node, where)
+        here = document.file.parent
+        if name is not INVALID and (name == here.name or not (here.parent / name).is_dir()):
+            document.complain(where, f"there is no other folder {name!r} beside {here.name}")
+            return INVALID
+        return name
+
+    def json(self) -> dict[str, Any]:
+        return Text().json()
+
+
 _OPTION = Record(fields={
     "type": Field(shape=Text(choices=tuple(_TYPES)), required=True),
     "help": Field(shape=Text(), required=True),
@@ -170,6 +193,8 @@ _TARGET = Record(fields={
         "target": Field(shape=Text(), required=True),
         "options": Field(shape=Anything(), default={}),
     }), help="the target whose artifact this one starts from"),
+    "shares": Field(shape=Sequence(of=Beside()), default=[],
+                    help="folders beside this one whose modules the toolchain uses too"),
     "makes": Field(shape=Text(), required=True),
     "python": Field(shape=Text(pattern=r"3\.\d+", like="a Python version such as 3.11"), required=True),
     "precisions": Field(shape=Sequence(of=Text(), least=1), required=True),
@@ -197,7 +222,9 @@ def read_target(file: Path) -> Target:
         device=values["device"], seconds=values["seconds"], memory=values["memory"],
         processes=values["processes"], cpus=values["cpus"], environment=values["environment"],
         operators=values["operators"],
-        needs=Need(**values["needs"]) if values["needs"] else None, options=_options(values["options"], precisions),
+        needs=Need(**values["needs"]) if values["needs"] else None,
+        shares=tuple(file.parent.parent / name for name in values["shares"]),
+        options=_options(values["options"], precisions),
         defaults={name: entry["default"] for name, entry in values["options"].items()})
 
 
@@ -226,6 +253,11 @@ def _shape(entry: Mapping[str, Any]) -> Shape:
 def read_targets(toolchains: Path = TOOLCHAINS) -> dict[str, Target]:
     """Read every target of a folder, by name."""
     return {file.parent.name: read_target(file) for file in sorted(toolchains.glob("*/target.yaml"))}
+
+
+def modules(folder: Path) -> list[Path]:
+    """Return the modules of a toolchain's folder, those of packages in it too; its self-test is not among them."""
+    return [file for file in sorted(folder.rglob("*.py")) if "self_test" not in file.relative_to(folder).parts]
 
 
 def choose_target(targets: Mapping[str, Target], name: str) -> Target:

@@ -11,7 +11,7 @@ from typing import Any
 from modelfarm.containers import Client, ClientError, Image
 from modelfarm.digest import Digests, key_of
 from modelfarm.errors import MachineError
-from modelfarm.target import Target
+from modelfarm.target import Target, modules
 
 _OUTSIDE = {"target.yaml", "requirements.in"}  # what only the host reads
 _SECONDS = 300.0  # an image of gigabytes is read to its last byte
@@ -45,6 +45,8 @@ def _files(target: Target) -> Iterator[tuple[str, Path]]:
         for file in sorted(folder.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts and file.name not in _OUTSIDE:
                 yield str(file.relative_to(toolchains)), file
+    for folder in target.shares:
+        yield from ((str(file.relative_to(toolchains)), file) for file in modules(folder))
 
 
 def describe(client: Client, image: Image, folder: Path) -> Description:

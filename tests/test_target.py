@@ -11,7 +11,7 @@ import pytest
 from modelfarm.document import INVALID, Document
 from modelfarm.errors import RecipeError, UsageError
 from modelfarm.settings import ROOT
-from modelfarm.target import Option, Size, Target, choose_target, parse_size, read_target, read_targets
+from modelfarm.target import Option, Size, Target, choose_target, modules, parse_size, read_target, read_targets
 
 TOY = """\
 title: Toy
@@ -171,3 +171,26 @@ def test_an_unknown_target_is_answered_with_the_nearest(tmp_path: Path) -> None:
     assert choose_target(targets, "tflite").name == "tflite"
     with pytest.raises(UsageError, match=re.escape("there is no target 'onx'; did you mean onnx?")):
         choose_target(targets, "onx")
+
+
+def test_a_target_shares_the_modules_of_folders_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    target = read_target(write(tmp_path, TOY + "shares: [other]\n"))
+    assert target.shares == (tmp_path / "other",)
+    assert target.code == (tmp_path / "toy", tmp_path / "other")
+    assert read_target(write(tmp_path)).code == (tmp_path / "toy",)
+
+
+@pytest.mark.parametrize("name", ["toy", "nowhere", "../toy", "Toy"])
+def test_what_it_shares_must_be_another_folder_beside_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_target(write(tmp_path, TOY + f"shares: [{name}]\n"))
+    line = len(TOY.splitlines()) + 1
+    assert f"target.yaml:{line}: shares" in caught.value.message
+
+
+def test_the_modules_of_a_folder_are_those_of_its_packages_too(tmp_path: Path) -> None:
+    for name in ("a.py", "b/c.py", "self_test/in/tiny.py", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert modules(tmp_path) == [tmp_path / "a.py", tmp_path / "b" / "c.py"]

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from modelfarm.command import Ended, run
 from modelfarm.console import Console, Step
 from modelfarm.digest import Digests, key_of
 from modelfarm.errors import MachineError
-from modelfarm.target import Target
+from modelfarm.target import Target, modules
 
 _PROBE_TIMEOUT = 3.0  # seconds for PyTorch's index to answer
 _PAUSE = 0.1  # seconds between two looks at a lock
@@ -36,8 +36,8 @@ class VenvRunner:
     def identity(self, target: Target, digests: Digests) -> dict[str, Any]:
         """Return the lock file, interpreter, machine and converter code, by digest where they are files."""
         return {"runner": self.name, "lock": digests.file(target.requirements), "python": _python_version(target),
-                "machine": f"{sys.platform} {os.uname().machine}", "converter": _code(target.folder, digests),
-                "jobkit": _code(target.folder.parent / "jobkit", digests)}
+                "machine": f"{sys.platform} {os.uname().machine}", "converter": _code(target.code, digests),
+                "jobkit": _code([target.folder.parent / "jobkit"], digests)}
 
     def folder(self, target: Target) -> Path:
         """Return where the environment of a target lies, once it is whole."""
@@ -96,7 +96,8 @@ class VenvRunner:
 
     def run(self, target: Target, folder: Path, log: Path, on_tick: Callable[[], None], seconds: float) -> Ended:
         """Run jobkit on a job folder in the target's environment."""
-        environment = {"PYTHONPATH": str(target.folder.parent), "MODELFARM_CONVERTER": str(target.converter),
+        path = os.pathsep.join(map(str, (target.folder.parent, *target.shares)))
+        environment = {"PYTHONPATH": path, "MODELFARM_CONVERTER": str(target.converter),
                        "MODELFARM_PARENT": str(os.getpid()), "PYTHONNOUSERSITE": "1"}
         return run([self.folder(target) / "bin" / "python", "-m", "jobkit", folder], log=log, cwd=folder,
                    environment=environment, seconds=seconds, on_tick=on_tick)
@@ -104,10 +105,11 @@ class VenvRunner:
     def script(self, target: Target) -> str:
         """Return shell lines that run jobkit on the job folder "$JOB" in an environment made from the lock file."""
         place = target.folder.name
+        path = ":".join(["docker", *(f"docker/{folder.name}" for folder in target.shares)])
         return (f"# In the farm's own folder, with an environment made once:\n"
                 f"#   python{target.python} -m venv build/{place} && "
                 f"build/{place}/bin/pip install -r docker/{place}/requirements.txt\n"
-                f"PYTHONPATH=docker MODELFARM_CONVERTER=docker/{place}/converter.py "
+                f"PYTHONPATH={path} MODELFARM_CONVERTER=docker/{place}/converter.py "
                 f'build/{place}/bin/python -m jobkit "$JOB"\n')
 
 
@@ -123,8 +125,10 @@ class _Counter:
             self._step.progress(self._done, self._total)
 
 
-def _code(folder: Path, digests: Digests) -> str:
-    return key_of({file.name: digests.file(file) for file in sorted(folder.glob("*.py"))})
+def _code(folders: Iterable[Path], digests: Digests) -> str:
+    """Return one digest over all modules of some folders, those of packages in them too."""
+    return key_of({file.relative_to(folder.parent).as_posix(): digests.file(file)
+                   for folder in folders for file in modules(folder)})
 
 
 def _python_version(target: Target) -> str:

@@ -23,7 +23,8 @@ from modelfarm.errors import MachineError, UsageError
 from modelfarm.runners import Runners, VenvRunner
 from modelfarm.runners.venv import interpreter, unreachable
 from modelfarm.settings import ROOT, from_environment
-from modelfarm.target import Target
+from modelfarm.target import Target, read_target
+from modelfarm.toolchain import sources
 from tests.runners.toolchains import make_slow_package, make_target, make_wheel
 
 HERE = "{}.{}".format(*sys.version_info[:2])
@@ -290,6 +291,56 @@ def test_the_identity_changes_with_the_toolchain(tmp_path: Path, runner: VenvRun
             file.write("# another line\n")
         seen.append(_identity(runner, target, tmp_path))
     assert len(set(seen)) == len(seen)
+
+
+@pytest.fixture
+def sharing(tmp_path: Path) -> Target:
+    """Return a target that shares a folder whose module it has too, one that it lacks, and a package."""
+    target = make_target(tmp_path, "", HERE)
+    texts = {"common.py": "1", "mine.py": "2", "parts/one.py": "3", "self_test/in/source/tiny.py": "4"}
+    for name, value in texts.items():
+        (file := target.folder.parent / "other" / name).parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"VALUE = {value}\n")
+    (target.folder / "mine.py").write_text("VALUE = 0\n")
+    with (target.folder / "target.yaml").open("a") as file:
+        file.write("shares: [other]\n")
+    return read_target(target.folder / "target.yaml")
+
+
+def test_a_job_finds_the_modules_that_its_toolchain_shares_after_its_own(
+    tmp_path: Path, runner: VenvRunner, sharing: Target
+) -> None:
+    prepare(runner, sharing)
+    (sharing.folder.parent / "jobkit" / "__main__.py").write_text(
+        "import os, sys\nsys.path.insert(0, os.path.dirname(os.environ['MODELFARM_CONVERTER']))  # as jobkit does\n"
+        "import common, mine, parts.one\nprint(common.VALUE, mine.VALUE, parts.one.VALUE)\n")
+    ended = runner.run(sharing, tmp_path, tmp_path / "log", lambda: None, 60)
+    assert ended.code == 0
+    assert (tmp_path / "log").read_text().splitlines()[-1] == "1 0 3"
+    assert "PYTHONPATH=docker:docker/other MODELFARM_CONVERTER=docker/toy/converter.py" in runner.script(sharing)
+
+
+@pytest.mark.parametrize(("name", "counts"), [
+    ("common.py", True), ("parts/one.py", True), ("more.py", True), ("self_test/in/source/tiny.py", False),
+    ("requirements.txt", False), ("target.yaml", False)])
+def test_shared_modules_are_part_of_the_toolchain(
+    tmp_path: Path, runner: VenvRunner, sharing: Target, name: str, counts: bool
+) -> None:
+    before = _identity(runner, sharing, tmp_path), sources(sharing, Digests(tmp_path / "cache"))
+    with (sharing.folder.parent / "other" / name).open("a") as file:
+        file.write("# another line\n")
+    after = _identity(runner, sharing, tmp_path), sources(sharing, Digests(tmp_path / "cache"))
+    assert [one != other for one, other in zip(before, after, strict=True)] == [counts, counts]
+
+
+def test_the_identity_changes_with_a_package_of_the_toolchain(tmp_path: Path, runner: VenvRunner) -> None:
+    target = make_target(tmp_path, "", HERE)
+    (target.folder / "passes").mkdir()
+    seen = [_identity(runner, target, tmp_path)]
+    for text in ("x = 1\n", "x = 22\n"):
+        (target.folder / "passes" / "first.py").write_text(text)
+        seen.append(_identity(runner, target, tmp_path))
+    assert len(set(seen)) == 3
 
 
 def test_the_identity_does_not_change_with_anything_else(tmp_path: Path, runner: VenvRunner) -> None:
