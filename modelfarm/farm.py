@@ -81,7 +81,7 @@ class Farm:
     @property
     def options(self) -> dict[str, Record]:
         """Return the shape of each target's options."""
-        return {name: target.options for name, target in self.targets.items()}
+        return {name: target.options for name, target in self.targets.items() if not target.way_of}
 
     def models(self) -> list[str]:
         """List the models of the models folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ class Target:
     `memory` in bytes, `processes` and `cpus` (None: all) are what a job may use at most. `environment` is `image` where
     the toolchain exists as an image only. `operators` is what lint holds a graph against before a conversion, None
     where the target takes any.
+
+    `ways` are the folders that can make the target, by the name of each way, the usual one first; `way_of` is the
+    target that such a folder makes, empty where it is one of its own. `bridges` are the targets that bring a kind of
+    source, which this one does not read, to what it reads. `calibrates` are the precisions that want calibration
+    samples, `integer` those whose inputs and outputs are integers with a scale and a zero point; `layouts` are the
+    orders of axes that a file may have beside the recipe's own.
     """
 
     name: str
@@ -54,6 +60,17 @@ class Target:
     operators: Mapping[str, Any] | None
     options: Record
     defaults: Mapping[str, Any]
+    ways: Mapping[str, str] = field(default_factory=dict)
+    way_of: str = ""
+    bridges: Mapping[str, str] = field(default_factory=dict)
+    calibrates: tuple[str, ...] = ()
+    integer: tuple[str, ...] = ()
+    layouts: tuple[str, ...] = ()
+
+    @property
+    def makes_for(self) -> str:
+        """Return the target whose variants and options these are: its own name, or that of which it is a way."""
+        return self.way_of or self.name
 
     @property
     def requirements(self) -> Path:
@@ -183,60 +200,125 @@ _OPTION = Record(fields={
     "choices": Field(shape=Sequence(of=Text(), least=1)),
 })
 
-_NAME = Text(pattern=r"(?!(precision|seconds)$)[a-z][a-z0-9_]*",
-             like="a name in small letters, and not precision or seconds")
+_NAME = Text(pattern=r"(?!(precision|seconds|via)$)[a-z][a-z0-9_]*",
+             like="a name in small letters, and not precision, seconds or via")
+_KIND = Text(choices=("torch", "onnx", "tflite"))
+_FOLDER = Text(pattern=r"[a-z0-9][a-z0-9-]*", like="a name in small letters")
+_TEXTS = Sequence(of=Text(), least=1)
 
-_TARGET = Record(fields={
+# What each toolchain says of itself; a folder that is a way to make another target has the rest from that one.
+_OWN: Mapping[str, Field] = {
     "title": Field(shape=Text(), required=True),
-    "reads": Field(shape=Sequence(of=Text(choices=("torch", "onnx", "tflite")), least=1), required=True),
     "needs": Field(shape=Record(fields={
         "target": Field(shape=Text(), required=True),
         "options": Field(shape=Anything(), default={}),
     }), help="the target whose artifact this one starts from"),
     "shares": Field(shape=Sequence(of=Beside()), default=[],
                     help="folders beside this one whose modules the toolchain uses too"),
-    "makes": Field(shape=Text(), required=True),
     "python": Field(shape=Text(pattern=r"3\.\d+", like="a Python version such as 3.11"), required=True),
-    "precisions": Field(shape=Sequence(of=Text(), least=1), required=True),
-    "promises": Field(shape=Sequence(of=Text(), least=1), required=True),
-    "device": Field(shape=Text(choices=("cpu", "gpu")), default="cpu"),
     "seconds": Field(shape=Integer(minimum=1), default=1800),
     "memory": Field(shape=Size(), default=8 << 30),
     "processes": Field(shape=Integer(minimum=1), default=512),
     "cpus": Field(shape=Number(minimum=0.01), help="left out: all"),
     "environment": Field(shape=Text(choices=("any", "image")), default="any"),
+}
+_WAY = Record(fields={**_OWN, "way_of": Field(shape=_FOLDER, required=True)})
+_TARGET = Record(fields={
+    **_OWN,
+    "reads": Field(shape=Sequence(of=_KIND, least=1), required=True),
+    "makes": Field(shape=Text(), required=True),
+    "precisions": Field(shape=_TEXTS, required=True),
+    "promises": Field(shape=_TEXTS, required=True),
+    "device": Field(shape=Text(choices=("cpu", "gpu")), default="cpu"),
+    "ways": Field(shape=Table(of=_FOLDER, keys=_FOLDER, least=1), default={},
+                  help="the folders that can make the target, by the name of the way; the first is the usual one"),
+    "bridges": Field(shape=Table(of=_FOLDER, keys=_KIND), default={},
+                     help="by kind of source, the target that brings it to what this one reads"),
+    "calibrates": Field(shape=_TEXTS, default=[], help="the precisions that want calibration samples"),
+    "integer": Field(shape=_TEXTS, default=[], help="the precisions whose inputs and outputs are integers"),
+    "layouts": Field(shape=Sequence(of=Text(choices=("NCHW", "NHWC"))), default=[],
+                     help="orders of axes that a file may have, whatever the recipe's"),
     "operators": Field(shape=Anything(), help="what the target takes of a graph; docker/onnx/operators.py reads it"),
     "options": Field(shape=Table(of=Option(), keys=_NAME), default={}),
 })
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Toolchain:
+    """A target.yaml: of a target, or of a folder that is a way to make one."""
+
+    def check(self, document: Document, node: yaml.Node, where: Where) -> Any:
+        way = isinstance(node, yaml.MappingNode) and any(key.value == "way_of" for key, _ in node.value)
+        return (_WAY if way else _TARGET).check(document, node, where)
+
+    def json(self) -> dict[str, Any]:
+        return {"anyOf": [_WAY.json(), _TARGET.json()]}
+
+
 def read_target(file: Path) -> Target:
-    """Read a target.yaml; raises RecipeError with every problem of it."""
+    """Read a target.yaml; raises RecipeError with every problem of it.
+
+    A folder that is a way to make another target has its options, precisions and promises from that one.
+    """
     document = Document.open(file)
-    values = document.read(_TARGET)
+    values: Any = document.read(_Toolchain())
+    if isinstance(values, dict) and "way_of" in values:
+        return _way(document, values, file.parent)
+    _complain_of_precisions(document, values)
     document.raise_problems()
-    precisions = tuple(values["precisions"])
+    precisions, ways = tuple(values["precisions"]), dict(values["ways"])
     return Target(
-        name=file.parent.name, title=values["title"], folder=file.parent, reads=tuple(values["reads"]),
-        makes=values["makes"], python=values["python"], precisions=precisions, promises=tuple(values["promises"]),
-        device=values["device"], seconds=values["seconds"], memory=values["memory"],
-        processes=values["processes"], cpus=values["cpus"], environment=values["environment"],
-        operators=values["operators"],
-        needs=Need(**values["needs"]) if values["needs"] else None,
-        shares=tuple(file.parent.parent / name for name in values["shares"]),
-        options=_options(values["options"], precisions),
-        defaults={name: entry["default"] for name, entry in values["options"].items()})
+        folder=file.parent, reads=tuple(values["reads"]), makes=values["makes"], precisions=precisions,
+        promises=tuple(values["promises"]), device=values["device"], operators=values["operators"],
+        options=_options(values["options"], precisions, ways), ways=ways, bridges=dict(values["bridges"]),
+        calibrates=tuple(values["calibrates"]), integer=tuple(values["integer"]), layouts=tuple(values["layouts"]),
+        defaults={name: entry["default"] for name, entry in values["options"].items()}, **_own(values, file.parent))
 
 
-def _options(entries: Mapping[str, Any], precisions: tuple[str, ...]) -> Record:
-    precision = Text(choices=precisions)
+def _own(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    names = ("title", "python", "seconds", "memory", "processes", "cpus", "environment")
+    return {"name": folder.name, **{name: values[name] for name in names},
+            "needs": Need(**values["needs"]) if values["needs"] else None,
+            "shares": tuple(folder.parent / name for name in values["shares"])}
+
+
+def _way(document: Document, values: Mapping[str, Any], folder: Path) -> Target:
+    made = values["way_of"]
+    file = folder.parent / made / "target.yaml" if isinstance(made, str) else folder
+    target = read_target(file) if file.is_file() and made != folder.name else None
+    if isinstance(made, str) and (target is None or folder.name not in target.ways.values()):
+        document.complain(("way_of",), f"{made} is no target that names {folder.name} among its `ways`")
+    document.raise_problems()
+    assert target is not None
+    return replace(target, folder=folder, ways={}, way_of=made, **_own(values, folder))
+
+
+def _complain_of_precisions(document: Document, values: Any) -> None:
+    """Complain of precisions that a list names and the target does not have."""
+    if not isinstance(values, dict) or not isinstance(values["precisions"], list):
+        return
+    for key in ("calibrates", "integer"):
+        for name in values[key] if isinstance(values[key], list) else ():
+            if name not in values["precisions"] and name is not INVALID:
+                document.complain((key,), f"{name!r} is no precision of this target; "
+                                          f"{nearest(name, filter(None, values['precisions']))}")
+
+
+def _options(entries: Mapping[str, Any], precisions: tuple[str, ...], ways: Mapping[str, str]) -> Record:
+    precision, way = Text(choices=precisions), Text(choices=tuple(ways))
     fields = {name: Field(shape=_shape(entry), help=entry["help"], default=entry["default"])
               for name, entry in entries.items()}
-    choice = Either(scalar=precision, sequence=Sequence(of=precision, least=1))
+    via = {"via": Field(shape=_one_or_several(way), default=next(iter(ways)),
+                        help="the way in which the target is made, or several")} if ways else {}
     return Record(fields={
-        "precision": Field(shape=choice, default=[precisions[0]], help="one precision or several"),
+        "precision": Field(shape=_one_or_several(precision), default=[precisions[0]], help="one precision or several"),
+        **via,
         "seconds": Field(shape=Integer(minimum=1), help="wall clock of a job; left out, as the target has it"),
         **fields})
+
+
+def _one_or_several(word: Text) -> Either:
+    return Either(scalar=word, sequence=Sequence(of=word, least=1))
 
 
 def _shape(entry: Mapping[str, Any]) -> Shape:

@@ -16,7 +16,7 @@ from modelfarm.target import read_targets
 
 BUNDLED = sorted((ROOT / "models").glob("*/model.yaml"))
 OPTIONS: Mapping[str, Record] = {
-    **{name: target.options for name, target in read_targets().items()},
+    **{name: target.options for name, target in read_targets().items() if not target.way_of},
     "toy": Record(fields={"level": Field(shape=Integer(minimum=0, maximum=3), default=1, help="how much of it")}),
 }
 

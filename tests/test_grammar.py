@@ -223,5 +223,5 @@ def _properties(schema: Any) -> Any:
 
 def test_the_schema_that_editors_read_is_the_readers_own() -> None:
     written = json.loads((ROOT / "docs" / "recipe.schema.json").read_text())
-    targets = {name: target.options for name, target in read_targets().items()}
+    targets = {name: target.options for name, target in read_targets().items() if not target.way_of}
     assert written == json.loads(json.dumps(json_schema(targets))), "run `make schema`"

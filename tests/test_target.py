@@ -61,6 +61,72 @@ def test_a_target_is_read_with_its_defaults(tmp_path: Path) -> None:
                                "open": {}}
 
 
+def test_a_target_says_what_its_artifacts_may_be_like(tmp_path: Path) -> None:
+    plain = read_target(write(tmp_path))
+    assert (plain.calibrates, plain.integer, plain.layouts, plain.bridges, plain.ways) == ((), (), (), {}, {})
+    more = ("calibrates: [fp16]\ninteger: [fp16]\nlayouts: [NCHW, NHWC]\nbridges: {tflite: tflite2onnx}\n"
+            "ways: {long: toy, short: toy-short}\n")
+    target = read_target(write(tmp_path, TOY + more))
+    assert (target.calibrates, target.integer, target.layouts) == (("fp16",), ("fp16",), ("NCHW", "NHWC"))
+    assert target.bridges == {"tflite": "tflite2onnx"}
+    assert list(target.ways.items()) == [("long", "toy"), ("short", "toy-short")]
+    assert (target.way_of, target.makes_for) == ("", "toy")
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ("calibrates: [int8]", "calibrates: 'int8' is no precision of this target; known: fp16, fp32"),
+    ("integer: [fp61]", "integer: 'fp61' is no precision of this target; did you mean fp16?"),
+    ("layouts: [NHCW]", "layouts.0: 'NHCW' is not known; did you mean NHWC or NCHW?"),
+    ("bridges: {caffe: x}", "bridges.caffe: 'caffe' is not known"),
+    ("ways: {}", "ways: expected at least 1, found none"),
+    ("ways: {Long: toy}", "ways.Long: expected a name in small letters"),
+])
+def test_what_cannot_be_of_an_artifact_is_told(tmp_path: Path, more: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        read_target(write(tmp_path, f"{TOY}{more}\n"))
+
+
+WAY = "title: Toy, the short way\nway_of: toy\npython: 3.11\nseconds: 7\n"
+
+
+def test_a_way_has_all_but_its_toolchain_from_the_target(tmp_path: Path) -> None:
+    target = read_target(write(tmp_path, TOY + "ways: {long: toy, short: toy-short}\n"))
+    way = read_target(write(tmp_path, WAY + "needs: {target: other, options: {opset: 17}}\n", "toy-short"))
+    assert (way.name, way.title, way.folder, way.python, way.seconds) == (
+        "toy-short", "Toy, the short way", tmp_path / "toy-short", "3.11", 7)
+    assert (way.way_of, way.makes_for, way.ways) == ("toy", "toy", {})
+    assert (way.precisions, way.promises, way.options, way.defaults) == (
+        target.precisions, target.promises, target.options, target.defaults)
+    assert way.needs and way.needs.options == {"opset": 17}
+    assert target.needs is None
+    assert list(read_targets(tmp_path)) == ["toy", "toy-short"]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    (WAY, "way_of: toy is no target that names toy-short among its `ways`"),
+    (WAY.replace("of: toy", "of: yot"), "way_of: yot is no target that names toy-short among its `ways`"),
+    (WAY.replace("of: toy", "of: toy-short"), "way_of: toy-short is no target"),
+    (WAY + "precisions: [fp32]\n", "precisions: unknown key"),
+    (WAY.replace("python: 3.11\n", ""), "'python' is missing"),
+    ("way_of: [toy]\ntitle: x\npython: 3.11\n", "way_of: expected a name in small letters"),
+])
+def test_a_way_that_no_target_knows_is_told(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path)
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        read_target(write(tmp_path, text, "toy-short"))
+
+
+def test_the_way_is_an_option_where_there_are_several(tmp_path: Path) -> None:
+    target = read_target(write(tmp_path, TOY + "ways: {long: toy, short: toy-short}\n"))
+    assert read_options(target, "{}")["via"] == "long"
+    assert read_options(target, "via: [short, long]")["via"] == ["short", "long"]
+    assert read_options(target, "via: shrot") == ["'shrot' is not known; did you mean short?"]
+    assert read_options(read_target(write(tmp_path)), "via: long") == ["unknown key; known: exact, level, open, "
+                                                                       "parts, precision, room, seconds, share, way"]
+    with pytest.raises(RecipeError, match="not precision, seconds or via"):
+        read_target(write(tmp_path, TOY + "  via: {type: text, help: x}\n"))
+
+
 def test_a_target_without_options_has_the_precision_only(tmp_path: Path) -> None:
     target = read_target(write(tmp_path, TOY[:TOY.index("options:")] + "device: gpu\nseconds: 5\n"))
     assert (target.defaults, target.device, target.seconds) == ({}, "gpu", 5)
