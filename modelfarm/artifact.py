@@ -18,6 +18,9 @@ MANIFEST = "manifest.json"
 SMOKE = "smoke.json"
 FAILED = "failed"
 LATEST = "latest"
+REPORT = "report"
+# What lies in the store beside the models' folders, and would be mixed up with a model or a version of that name.
+RESERVED = (FAILED, LATEST, "nights", REPORT)
 VERSION_DIGITS = 16
 _LONGEST_NAME = 200
 REBUILD = "run the job again: the damaged folder moves to failed/ and the artifact is built anew"
@@ -151,13 +154,13 @@ def check_names(*, model: str, variant: str) -> None:
     """Raise UsageError where a name could lead out of its place in the store."""
     for kind, name in (("model", model), ("variant", variant)):
         # Folders that ignore case would let "Failed" shadow failed/.
-        reserved = name.startswith(".") or name.casefold() in (FAILED, LATEST)
+        reserved = name.startswith(".") or name.casefold() in RESERVED
         # Lone surrogates are not printable, so what is encoded here can be.
         plain = name.isprintable() and len(name.encode()) <= _LONGEST_NAME
         if not name or reserved or not plain or "/" in name or "\\" in name:
             raise UsageError(
                 f"{name!r} cannot name a {kind} in the store",
-                remedy=f"use a name without slashes and leading dots that is not {FAILED!r} or {LATEST!r}",
+                remedy=f"use a name without slashes and leading dots that is none of {', '.join(RESERVED)}",
             )
 
 

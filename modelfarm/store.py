@@ -3,6 +3,7 @@
     <root>/<model>/<variant>/<version>/      an artifact; version: the first 16 digits of its key
     <root>/<model>/<variant>/latest          relative symbolic link
     <root>/failed/<model>/<variant>/<version>/
+    <root>/nights/, <root>/report/           records of runs, and the pages about all of it
     <root>/.staging/<name>/, <name>.lock     what is being made or thrown away, and its owner's lock
     <root>/.locks/                           locks that somebody holds
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from modelfarm import disk, locks
-from modelfarm.artifact import FAILED, LATEST, MANIFEST, REBUILD, Artifact, Failure, check_names, version_of
+from modelfarm.artifact import FAILED, LATEST, MANIFEST, REBUILD, RESERVED, Artifact, Failure, check_names, version_of
 from modelfarm.digest import Digests, key_of
 from modelfarm.errors import ArtifactError, UsageError
 
@@ -103,9 +104,23 @@ class Store:
     def failures(self) -> Iterator[Failure]:
         """Yield what failed, by model, variant and age, newest first."""
         for model, variant in self._variants(self.root / FAILED):
-            folder = self.root / FAILED / model / variant
+            yield from self.failures_of(model, variant)
+
+    def failures_of(self, model: str, variant: str) -> list[Failure]:
+        """Return what failed of one variant, newest first."""
+        folder = self.root / FAILED / model / variant
+        with disk.explained(self.root):
             found = [_failure(folder / name, model, variant) for name in disk.folders(folder)]
-            yield from sorted(filter(None, found), key=lambda f: f.failed, reverse=True)
+            return sorted(filter(None, found), key=lambda f: f.failed, reverse=True)
+
+    def variants(self) -> list[tuple[str, str]]:
+        """Return, sorted, every model and variant of which anything is kept, be it damaged or a failure."""
+        return sorted({*self._variants(self.root), *self._variants(self.root / FAILED)})
+
+    def folders(self, model: str, variant: str) -> list[Path]:
+        """Return the folders of one variant's versions, whatever is in them."""
+        with disk.explained(self.root):
+            return [self.root / model / variant / name for name in disk.folders(self.root / model / variant)]
 
     def damages(self) -> Iterator[ArtifactError]:
         """Yield one error for each artifact that is not whole, reading all of them."""
@@ -249,7 +264,7 @@ class Store:
     def _variants(self, root: Path) -> Iterator[tuple[str, str]]:
         with disk.explained(self.root):
             for model in disk.folders(root):
-                if root != self.root or model != FAILED:
+                if root != self.root or model not in RESERVED:
                     yield from ((model, variant) for variant in disk.folders(root / model))
 
     def _pointed(self, model: str, variant: str) -> str | None:

@@ -171,7 +171,8 @@ def test_plain_names_are_welcome(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", ".hidden", "a/b", "/a", "a\\b", "failed", "Failed", "latest", "a\nb", "a\0", "x" * 201, "\ud800"],
+    ["", ".", "..", ".hidden", "a/b", "/a", "a\\b", "failed", "Failed", "latest", "report", "nights", "a\nb", "a\0",
+     "x" * 201, "\ud800"],
 )
 def test_names_that_could_leave_their_place_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="cannot name a model"):

@@ -121,6 +121,28 @@ def test_a_second_look_reads_no_content(store: Store, tmp_path: Path, monkeypatc
     assert store.find(MODEL, VARIANT, key(1)) is not None
 
 
+def test_every_variant_is_listed_of_which_anything_is_kept(store: Store) -> None:
+    good, other = publish(store, 1), publish(store, 2, variant="tnn")
+    other.path("manifest.json").unlink()
+    kept = fail(store, 3)
+    (store.root / "failed" / "another" / "onnx" / key(4)[:16]).mkdir(parents=True)
+    assert store.variants() == [("another", "onnx"), (MODEL, VARIANT), (MODEL, "tnn")]
+    assert store.folders(MODEL, VARIANT) == [good.folder]
+    assert store.folders(MODEL, "tnn") == [other.folder]
+    assert store.folders("another", "onnx") == []
+    assert [failure.folder for failure in store.failures_of(MODEL, VARIANT)] == [kept]
+    assert store.failures_of(MODEL, "tnn") == []
+
+
+@pytest.mark.parametrize("name", ["report", "nights", "failed"])
+def test_what_lies_beside_the_models_is_no_model(store: Store, name: str) -> None:
+    artifact = publish(store, 1)
+    (store.root / name / "a" / "b").mkdir(parents=True)
+    assert list(store.artifacts()) == [artifact]
+    assert list(store.damages()) == []
+    assert set(store.variants()) == {(MODEL, VARIANT), *([("a", "b")] if name == "failed" else [])}
+
+
 def test_artifacts_come_by_model_variant_and_age_without_what_is_no_artifact(store: Store) -> None:
     age(publish(store, 1, variant="tflite-fp16").path("manifest.json"), seconds=10)
     publish(store, 2, variant="tflite-fp16")
