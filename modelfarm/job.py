@@ -19,7 +19,7 @@ SCHEMA = 1  # of job.json, result.json and the key: raise it when any of them ch
 @dataclass(frozen=True, kw_only=True)
 class Material:
     """A file that goes into a job: `role` is module, neighbour (of it), weights, source, pictures, arrays,
-    decoder or labels.
+    calibration pictures, calibration arrays, decoder or labels.
     """
 
     role: str
@@ -75,7 +75,7 @@ class JobSpec:
     """What job.json says; paths are relative to the job folder.
 
     `given` names files in in/given/, made earlier, that are to be loaded and run: then nothing is converted. `lint` is
-    what the target that reads the artifact takes of it.
+    what the target that reads the artifact takes of it. `meaning` is what is known of the model for its users.
     """
 
     model: str
@@ -93,6 +93,7 @@ class JobSpec:
     reference: bool = True
     given: Sequence[str] = ()
     lint: Mapping[str, Any] | None = None
+    meaning: Mapping[str, Any] | None = None
     schema: int = SCHEMA
 
     def write(self, file: Path) -> None:
@@ -100,7 +101,7 @@ class JobSpec:
         document = asdict(self)
         for entry in document["inputs"]:
             del entry["picture"]
-        for name in ("given", "lint"):
+        for name in ("given", "lint", "meaning"):
             if not document[name]:
                 del document[name]
         file.write_text(json.dumps(document, indent=1), encoding="utf-8")
@@ -108,11 +109,18 @@ class JobSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """A tensor as the target's runtime reports it; an open axis is a name."""
+    """A tensor as the artifact has it; an open axis is a name.
+
+    `layout` is NCHW or NHWC where the toolchain found it out from the file. An integer stands for
+    (integer - `zero_point`) * `scale`; both are None where the tensor is not quantised.
+    """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: str
+    layout: str | None = None
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +181,9 @@ def _result(document: Mapping[str, Any]) -> JobResult:
 
 
 def _tensors(entries: Sequence[Mapping[str, Any]]) -> tuple[Tensor, ...]:
-    return tuple(Tensor(name=entry["name"], shape=tuple(entry["shape"]), dtype=entry["dtype"]) for entry in entries)
+    return tuple(Tensor(name=entry["name"], shape=tuple(entry["shape"]), dtype=entry["dtype"],
+                        layout=entry.get("layout"), scale=entry.get("scale"), zero_point=entry.get("zero_point"))
+                 for entry in entries)
 
 
 def _failure(error: Mapping[str, Any]) -> ConversionError:

@@ -69,6 +69,21 @@ def test_a_result_is_read(tmp_path: Path) -> None:
     assert (result.timings, result.facts, result.versions) == ({"convert": 1.0}, {"opset": 12}, {"python": "3.11"})
 
 
+def test_layout_scale_and_zero_point_are_read_where_the_toolchain_tells_them(tmp_path: Path) -> None:
+    entry = {"name": "input", "shape": [1, 8, 8, 3], "dtype": "uint8", "layout": "NHWC", "scale": 0.5, "zero_point": 0}
+    result = read_result(write(tmp_path, {**RESULT, "signature": {**RESULT["signature"], "inputs": [entry]}}))
+    (tensor,) = result.inputs
+    assert (tensor.layout, tensor.scale, tensor.zero_point) == ("NHWC", 0.5, 0)
+    (output,) = result.outputs
+    assert (output.layout, output.scale, output.zero_point) == (None, None, None)
+
+
+def test_the_meaning_of_a_model_is_written_where_there_is_one(tmp_path: Path) -> None:
+    spec(meaning={"labels": ["cat"]}, calibration="in/calibration.npz").write(tmp_path / "job.json")
+    document = json.loads((tmp_path / "job.json").read_text())
+    assert (document["meaning"], document["calibration"]) == ({"labels": ["cat"]}, "in/calibration.npz")
+
+
 def test_a_refusal_keeps_its_own_words(tmp_path: Path) -> None:
     error = {"kind": "refused", "class": "CheckpointError", "message": "no key fits", "remedy": "use another",
              "log": []}

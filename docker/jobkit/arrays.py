@@ -25,6 +25,21 @@ class Samples:
         self.names = names
         self.inputs = inputs
 
+    @classmethod
+    def counted(cls, path: Path, inputs: Tuple[str, ...]) -> Samples:
+        """Give the samples of a file that tells their number only by its keys.
+
+        Raises JobError where the file is unreadable or holds none.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                numbers = {name.partition("/")[0] for name in archive.namelist()}
+        except (OSError, zipfile.BadZipFile) as error:
+            raise JobError(f"cannot read {path}: {error}", "run the job again: the farm prepares it anew") from None
+        if not numbers:
+            raise JobError(f"{path} holds no arrays", "run the job again: the farm prepares it anew")
+        return cls(path, tuple(str(index) for index in range(len(numbers))), inputs)
+
     def __len__(self) -> int:
         """Count the samples."""
         return len(self.names)

@@ -73,6 +73,10 @@ class Job:
     `options` is what the recipe says for this target, for the converter to parse. A converter adds what it learns to
     `facts`: free in form, JSON values only, and equal in equal runs. Where files are `given`, nothing is converted:
     they are loaded and run instead. `lint` is what the target that reads the artifact takes of it, with its title.
+
+    `calibration` are inputs to measure ranges on, prepared as `samples` are; None where the precision wants none.
+    `meaning` is what is known of the model for those who use the artifact: its description, how pictures are prepared,
+    the labels, the decoder and its options, and what the passes that made the source from the model had to tell.
     """
 
     folder: Path
@@ -85,12 +89,13 @@ class Job:
     inputs: Tuple[Input, ...]
     outputs: Tuple[Output, ...]
     samples: Samples
-    calibration: Optional[Path]
+    calibration: Optional[Samples]
     promises: Tuple[str, ...]
     latency: LatencyPlan
     reference: bool
     given: Tuple[Path, ...]
     lint: Optional[Mapping[str, Any]]
+    meaning: Mapping[str, Any]
     events: Events
     facts: Dict[str, Any] = field(default_factory=dict)
 
@@ -127,7 +132,8 @@ class _Reader:
     def job(self, events: Events) -> Job:
         inputs = self.take("inputs", lambda items: tuple(_input(item) for item in items))
         names = self.take("samples", lambda items: tuple(str(item) for item in items))
-        path = self.folder / "in" / "samples.npz"
+        path, fed = self.folder / "in" / "samples.npz", tuple(item.name for item in inputs)
+        calibration = self.take("calibration", self.optional_path)
         return Job(
             folder=self.folder,
             model=self.take("model", str),
@@ -138,13 +144,14 @@ class _Reader:
             options=self.take("options", dict),
             inputs=inputs,
             outputs=self.take("outputs", lambda items: tuple(_output(item) for item in items)),
-            samples=Samples(path, names, tuple(item.name for item in inputs)),
-            calibration=self.take("calibration", self.optional_path),
+            samples=Samples(path, names, fed),
+            calibration=Samples.counted(calibration, fed) if calibration else None,
             promises=self.take("promises", lambda items: tuple(str(item) for item in items)),
             latency=self.take("latency", _latency_plan),
             reference=self.take("reference", bool),
             given=self.take("given", self.given) if "given" in self.document else (),
             lint=self.take("lint", dict) if "lint" in self.document else None,
+            meaning=self.take("meaning", dict) if "meaning" in self.document else {},
             events=events,
         )
 

@@ -59,8 +59,8 @@ class Result:
             "ok": self.failure is None,
             "files": self.files,
             "signature": {
-                "inputs": [asdict(tensor) for tensor in self.inputs],
-                "outputs": [asdict(tensor) for tensor in self.outputs],
+                "inputs": [_tensor(tensor) for tensor in self.inputs],
+                "outputs": [_tensor(tensor) for tensor in self.outputs],
             },
             "device": asdict(self.device) if self.device else None,
             "latency": asdict(self.latency) if self.latency else None,
@@ -69,6 +69,10 @@ class Result:
             "versions": self.versions,
             "error": _error(self.failure),
         }
+
+
+def _tensor(tensor: Tensor) -> Dict[str, Any]:
+    return {name: value for name, value in asdict(tensor).items() if value is not None}
 
 
 def _error(failure: Optional[Failure]) -> Optional[Dict[str, Any]]:

@@ -18,11 +18,19 @@ LEAST_RUNS = 5
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output as the target's runtime reports it; a free axis has a name instead of a size."""
+    """An input or output as the file has it; a free axis has a name instead of a size.
+
+    `layout` is ``NCHW`` or ``NHWC`` where the file has one, found out from the file: an output that the source gives
+    with channels second has them last in ``NHWC``. An integer `i` stands for ``(i - zero_point) * scale``; both are
+    None where the tensor is not quantised.
+    """
 
     name: str
     shape: Tuple[Union[int, str], ...]
     dtype: str
+    layout: Optional[str] = None
+    scale: Optional[float] = None
+    zero_point: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,9 @@ class Device:
 @dataclass(frozen=True)
 class Runtime:
     """A loaded model. `run` takes arrays by input name and gives arrays by output name.
+
+    The arrays are those of the recipe, in its layout and with its numbers, however the file has them: `run` transposes
+    and quantises what goes in, and gives what comes out in the shapes of the source, dequantised.
 
     `measured` tells the seconds of the last run where the runtime's own program knows them better than a clock outside
     it, which would count the start of a process and the files between too.

@@ -47,6 +47,7 @@ SAMPLES = [{"x": np.array([[1, 2, 3]], np.float32)}, {"x": np.array([[-1, 0, 0.5
 
 
 def run_toy(tmp_path: Path, converter: str = DOUBLING, extra: str = "", **changes: Any) -> Ended:
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "converter.py"
     path.write_text(converter + textwrap.dedent(extra))
     return run_job(write_job(tmp_path / "job", SAMPLES, **changes), path)
@@ -95,6 +96,78 @@ def test_events_tell_of_each_step_with_its_seconds_and_of_progress(tmp_path: Pat
     assert {"text": "a note, with an umlaut: ü"}.items() <= next(e for e in events if e["event"] == "note").items()
     assert [(e["done"], e["of"]) for e in events if e["event"] == "progress"] == [(1, 2), (2, 2), (1, 2), (2, 2)]
     assert [event["at"] for event in events] == sorted(event["at"] for event in events)
+
+
+def test_a_tensor_tells_its_layout_and_its_numbers_where_it_has_them(tmp_path: Path) -> None:
+    ended = run_toy(
+        tmp_path,
+        extra="""
+        def load(files, job):
+            plain = runtime(2.0, "toy")
+            whole = Tensor("x", (1, 3), "uint8", layout="NHWC", scale=0.25, zero_point=0)
+            return Runtime(plain.run, (whole,), plain.outputs, plain.device)
+    """,
+    )
+    assert ended.result["signature"]["inputs"] == [
+        {"name": "x", "shape": [1, 3], "dtype": "uint8", "layout": "NHWC", "scale": 0.25, "zero_point": 0}
+    ]
+    assert set(ended.result["signature"]["outputs"][0]) == {"name", "shape", "dtype"}
+
+
+CALIBRATED = """
+def convert(job):
+    if job.calibration is None:
+        job.facts["calibration"] = None
+    else:
+        job.facts["calibration"] = [sample["x"].tolist() for sample in job.calibration]
+        job.facts["second"] = job.calibration[1]["x"].tolist()
+    (job.out / "model.toy").write_text("2")
+    return ["model.toy"]
+"""
+
+
+def calibrate(tmp_path: Path, arrays: dict[str, Any], **changes: Any) -> Ended:
+    (tmp_path / "job" / "in").mkdir(parents=True)
+    np.savez(tmp_path / "job" / "in" / "calibration.npz", **arrays)
+    return run_toy(tmp_path, extra=CALIBRATED, calibration="in/calibration.npz", **changes)
+
+
+def test_calibration_samples_come_as_samples_do(tmp_path: Path) -> None:
+    rows = [np.array([[index, 0, 1]], np.float32) for index in range(11)]
+    ended = calibrate(tmp_path, {f"{index}/x": row for index, row in enumerate(rows)})
+    assert ended.code == 0, ended.output
+    assert ended.result["facts"] == {"calibration": [row.tolist() for row in rows], "second": [[1, 0, 1]]}
+
+
+def test_without_calibration_there_is_none(tmp_path: Path) -> None:
+    assert run_toy(tmp_path, extra=CALIBRATED).result["facts"] == {"calibration": None}
+
+
+@pytest.mark.parametrize(("arrays", "said"), [
+    ({}, "holds no arrays"),
+    ({"0/other": np.zeros((1, 3), np.float32)}, "cannot read sample 0"),
+    ({"0/x": np.zeros((1, 3), np.float32), "7/x": np.zeros((1, 3), np.float32)}, "cannot read sample 1"),
+])
+def test_calibration_that_is_not_whole_is_an_error(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+    ended = calibrate(tmp_path, arrays)
+    assert ended.code == 1
+    assert said in ended.result["error"]["message"]
+
+
+def test_calibration_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    ended = run_toy(tmp_path, extra=CALIBRATED, calibration="in/calibration.npz")
+    assert "cannot read" in ended.result["error"]["message"] and "calibration.npz" in ended.result["error"]["message"]
+
+
+def test_a_converter_is_told_what_the_model_means(tmp_path: Path) -> None:
+    extra = """
+        def convert(job):
+            job.facts["labels"] = job.meaning.get("labels")
+            (job.out / "model.toy").write_text("2")
+            return ["model.toy"]
+    """
+    assert run_toy(tmp_path / "one", extra=extra, meaning={"labels": ["cat"]}).result["facts"] == {"labels": ["cat"]}
+    assert run_toy(tmp_path / "two", extra=extra).result["facts"] == {"labels": None}
 
 
 def test_a_refusal_gives_its_class_message_and_remedy(tmp_path: Path) -> None:
