@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelfarm import disk, toolchain
+from modelfarm import disk, gpu, toolchain
 from modelfarm.containers import NAMES, Client
 from modelfarm.errors import FarmError, MachineError
 from modelfarm.lookup import Lookup
@@ -134,8 +134,7 @@ def _room(root: Path, name: str) -> Finding:
 
 def examine_gpu(engines: Sequence[Survey], system: Path = Path("/")) -> Iterator[Finding]:
     """Look for GPUs, and whether containers can have them; to have none is no fault."""
-    cards = sorted(card.name for card in (system / "dev").glob("nvidia[0-9]*"))
-    specified = [file for folder in ("etc/cdi", "var/run/cdi") for file in (system / folder).glob("*nvidia*")]
+    cards, specified = gpu.devices(system), gpu.container_specifications(system)
     if not cards:
         yield Finding(state="ok", subject="GPU", detail="none on this machine")
     elif specified or any(engine.nvidia for engine in engines):

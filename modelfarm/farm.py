@@ -109,12 +109,12 @@ class Farm:
 
     def planner(self, target: Target, request: Request, console: Console) -> Planner:
         """Return what plans a target's jobs, and those of the target that it needs."""
-        feeding = None
+        gpu, feeding = self.runners.gpu(target), None  # a machine without one is told so before all else
         if target.needs:
             needed = choose_target(self.targets, target.needs.target)
             feeding = self.planner(needed, replace(request, options=""), console)
         return Planner(target=target, runner=self.runners.of(target), lookup=self.lookup, digests=self.digests,
-                       request=request, progress=console.meter("download the weights"), feeding=feeding)
+                       request=request, progress=console.meter("download the weights"), feeding=feeding, gpu=gpu)
 
     def _plan(self, plan: Callable[[Recipe], Iterable[Job]],
               names: Sequence[str]) -> tuple[list[Job], list[Outcome]]:

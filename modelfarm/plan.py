@@ -14,6 +14,7 @@ from modelfarm.contradictions import axis_problems
 from modelfarm.digest import Digests, key_of
 from modelfarm.document import Document
 from modelfarm.errors import MachineError, UsageError
+from modelfarm.gpu import Gpu
 from modelfarm.job import REFERENCE, SCHEMA, Job, Material
 from modelfarm.lookup import Lookup, Progress
 from modelfarm.neighbours import neighbours
@@ -42,7 +43,10 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Planner:
-    """Plans jobs for one target; `feeding` plans those whose artifacts this target's jobs start from."""
+    """Plans jobs for one target; `feeding` plans those whose artifacts this target's jobs start from.
+
+    `gpu` is the GPU that the target's artifacts are made for, None where they are for any machine.
+    """
 
     target: Target
     runner: Runner
@@ -51,6 +55,7 @@ class Planner:
     request: Request
     progress: Progress | None = None
     feeding: Planner | None = None
+    gpu: Gpu | None = None
 
     @cached_property
     def given(self) -> dict[str, Any]:
@@ -124,6 +129,8 @@ class Planner:
             "materials": [[material.role, material.name, material.sha256] for material in materials],
             "toolchain": self.runner.identity(self.target, self.digests),
         }
+        if self.gpu:
+            identity["gpu"] = self.gpu.identity
         if reader:
             identity["feeds"] = {"target": reader.name, "takes": key_of(lint)}
         return Job(recipe=recipe, target=self.target, precision=precision, options=options, materials=materials,

@@ -31,7 +31,8 @@ class Target:
     `reads` are the kinds of source files; where it `needs` another target, that one reads the recipe's source, and
     this one what it makes. `shares` are the folders beside its own whose modules it uses too. `seconds` of wall clock,
     `memory` in bytes, `processes` and `cpus` (None: all) are what a job may use at most. `environment` is `image` where
-    the toolchain exists as an image only. `operators` is what lint holds a graph against before a conversion, None
+    the toolchain exists as an image only. `device` is where the artifact runs, cpu or gpu; `otherwise` says what can be
+    done on a machine without one. `operators` is what lint holds a graph against before a conversion, None
     where the target takes any.
 
     `ways` are the folders that can make the target, by the name of each way, the usual one first; `way_of` is the
@@ -52,6 +53,7 @@ class Target:
     precisions: tuple[str, ...]
     promises: tuple[str, ...]
     device: str
+    otherwise: str
     seconds: int
     memory: int
     processes: int
@@ -230,6 +232,7 @@ _TARGET = Record(fields={
     "precisions": Field(shape=_TEXTS, required=True),
     "promises": Field(shape=_TEXTS, required=True),
     "device": Field(shape=Text(choices=("cpu", "gpu")), default="cpu"),
+    "otherwise": Field(shape=Text(), default="", help="what can be done on a machine that lacks the device"),
     "ways": Field(shape=Table(of=_FOLDER, keys=_FOLDER, least=1), default={},
                   help="the folders that can make the target, by the name of the way; the first is the usual one"),
     "bridges": Field(shape=Table(of=_FOLDER, keys=_KIND), default={},
@@ -269,8 +272,9 @@ def read_target(file: Path) -> Target:
     precisions, ways = tuple(values["precisions"]), dict(values["ways"])
     return Target(
         folder=file.parent, reads=tuple(values["reads"]), makes=values["makes"], precisions=precisions,
-        promises=tuple(values["promises"]), device=values["device"], operators=values["operators"],
-        options=_options(values["options"], precisions, ways), ways=ways, bridges=dict(values["bridges"]),
+        promises=tuple(values["promises"]), device=values["device"], otherwise=values["otherwise"],
+        operators=values["operators"], options=_options(values["options"], precisions, ways), ways=ways,
+        bridges=dict(values["bridges"]),
         calibrates=tuple(values["calibrates"]), integer=tuple(values["integer"]), layouts=tuple(values["layouts"]),
         defaults={name: entry["default"] for name, entry in values["options"].items()}, **_own(values, file.parent))
 

@@ -30,7 +30,7 @@ FLOORS = [
     ["toolchain", "survey"],
     ["recipe", "target"],
     ["grammar", "contradictions", "neighbours"],
-    ["decoders", "store", "containers", "pins"],
+    ["decoders", "store", "containers", "pins", "gpu"],
     ["schema", "artifact", "settings", "command"],
     ["document", "digest", "disk", "locks", "door"],
     ["console", "errors", "phrase", "__init__"],

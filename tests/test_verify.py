@@ -50,6 +50,16 @@ def test_an_equal_artifact_passes_every_gate_in_their_order() -> None:
     assert seen.reference == seen.artifact and len(seen.artifact) == 1
 
 
+def test_a_target_for_the_gpu_must_have_run_there_whatever_its_converter_wanted() -> None:
+    on_gpu = replace(result(ROWS.shape), device=Device(wanted="gpu", used="gpu", detail="a card"))
+    assert verify(case(result=on_gpu, device="gpu")).passed
+    said = failed(verify(case(device="gpu")), "device")
+    assert said.startswith("ran on cpu (CPUExecutionProvider), but was to run on gpu")
+    fallen = replace(on_gpu, device=Device(wanted="gpu", used="cpu", detail="no CUDA"))
+    said = failed(verify(case(result=fallen, device="gpu")), "device")
+    assert said.count("ran on cpu (no CUDA), but was to run on gpu") == 1
+
+
 def test_promised_files_must_be_there() -> None:
     said = failed(verify(case(files=["outputs.npz"])), "complete")
     assert said == "model.onnx was promised and is missing; there is outputs.npz"

@@ -26,7 +26,8 @@ class Case:
     """What the gates judge: an artifact's results beside the reference's, sample by sample.
 
     `result` is None where the artifact could not be loaded, and `error` says why. `files` are the
-    names present, `promises` those that the target owes. `dynamic` names the open axes by input.
+    names present, `promises` those that the target owes. `dynamic` names the open axes by input. `device` is where the
+    target's artifacts are to run.
     """
 
     recipe: Recipe
@@ -42,6 +43,7 @@ class Case:
     random_weights: bool = False
     golden_waived: bool = False
     error: str = ""
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)

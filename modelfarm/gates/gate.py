@@ -162,8 +162,9 @@ def _missed(evidence: Evidence, key: str, expected: Any) -> Iterator[str]:
 
 def _device(name: str, evidence: Evidence) -> GateResult:
     device = evidence.result.device
-    problems = [] if device.used == device.wanted else [
-        f"ran on {device.used} ({device.detail}), but was to run on {device.wanted}"]
+    wanted = dict.fromkeys((evidence.case.device, device.wanted))  # by the target, and by what ran it
+    problems = [f"ran on {device.used} ({device.detail}), but was to run on {name}" for name in wanted
+                if name != device.used]
     return _ended(name, problems, f"ran on {device.used} ({device.detail})")
 
 

@@ -18,6 +18,7 @@ from modelfarm.console import Console
 from modelfarm.containers import Client, ClientError, Image
 from modelfarm.digest import Digests
 from modelfarm.errors import MachineError
+from modelfarm.gpu import Gpu
 from modelfarm.runners import sandbox
 from modelfarm.runners.ending import judged
 from modelfarm.runners.owner import Owner
@@ -42,11 +43,15 @@ class _Container:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerRunner:
-    """Runs jobs in the images of one engine; what images say of themselves is kept in the folder `memory`."""
+    """Runs jobs in the images of one engine; what images say of themselves is kept in the folder `memory`.
+
+    Containers get `gpu`, and no other one.
+    """
 
     client: Client
     digests: Digests
     memory: Path
+    gpu: Gpu | None = None
     _images: dict[str, Image] = field(default_factory=dict, repr=False, compare=False)
     _swept: list[str] = field(default_factory=list, repr=False, compare=False)
 
@@ -115,7 +120,7 @@ class ContainerRunner:
         with self._container(target, keep=keep) as container:
             user = f"{os.getuid()}:{os.getgid()}"
             options = chain(_naming(container.name, keep=keep),
-                            sandbox.options(self.client, target, str(folder.absolute()), user))
+                            sandbox.options(self.client, target, str(folder.absolute()), user, self.gpu))
             ended = run([self.client.program, "run", *chain.from_iterable(options), image.identity, sandbox.JOB],
                         log=log, seconds=seconds, on_tick=on_tick)
             container.settled = not ended.timed_out
@@ -164,7 +169,7 @@ class ContainerRunner:
     def script(self, target: Target) -> str:
         """Return shell lines that run jobkit on the job folder "$JOB" in the same image with the same limits."""
         image = self.image(target)
-        return sandbox.script(self.client, target, next(iter(_published(image, target)), image.identity))
+        return sandbox.script(self.client, target, next(iter(_published(image, target)), image.identity), self.gpu)
 
     def sweep(self) -> list[str]:
         """Remove the containers that dead farms of this machine left; return their names, never raise."""

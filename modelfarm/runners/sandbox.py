@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from modelfarm.containers import Client
+from modelfarm.gpu import Gpu
 from modelfarm.target import Target
 
 JOB = "/job"  # where the container sees the job folder
@@ -17,10 +18,11 @@ _TMPFS = "rw,noexec,nosuid,nodev,mode=1777"
 _SHARED = 64 << 20  # bytes of shared memory, docker's default
 
 
-def options(client: Client, target: Target, folder: str, user: str) -> Iterator[tuple[str, ...]]:
+def options(client: Client, target: Target, folder: str, user: str,
+            gpu: Gpu | None = None) -> Iterator[tuple[str, ...]]:
     """Yield the options, each with its value: no network, nothing to write but out/ and /tmp, no privileges, limits.
 
-    `folder` is the job folder outside, `user` the calling user and group as uid:gid.
+    `folder` is the job folder outside, `user` the calling user and group as uid:gid, `gpu` the one that it may use.
     """
     yield "--pull", "never"
     yield "--network", "none"
@@ -38,6 +40,8 @@ def options(client: Client, target: Target, folder: str, user: str) -> Iterator[
     yield "--pids-limit", str(target.processes)
     if target.cpus:
         yield "--cpus", f"{target.cpus:g}"
+    if gpu:
+        yield from _gpu(client, gpu)
     yield ("--init",)
     yield "--stop-timeout", "1"  # seconds that podman's rm gives a job to end by itself
     yield "--env", "MODELFARM_SANDBOX=1"
@@ -56,6 +60,15 @@ def _user(client: Client, user: str) -> Iterator[tuple[str, str]]:
     yield "--user", user
 
 
+def _gpu(client: Client, gpu: Gpu) -> Iterator[tuple[str, str]]:
+    """Yield what gives a container one GPU: docker's own option, or for podman its device in the words of CDI."""
+    if client.name == "podman":  # https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/cdi-support.html
+        yield "--device", f"nvidia.com/gpu={gpu.uuid}"
+    else:
+        yield "--gpus", f"device={gpu.uuid}"
+    yield "--env", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"  # images of Debian do not say it, NVIDIA's do
+
+
 def _mount(*fields: str) -> str:
     """Return a value of --mount, which is a line of CSV: a path may hold a comma."""
     line = io.StringIO()
@@ -63,10 +76,10 @@ def _mount(*fields: str) -> str:
     return line.getvalue()
 
 
-def script(client: Client, target: Target, image: str) -> str:
+def script(client: Client, target: Target, image: str, gpu: Gpu | None = None) -> str:
     """Return shell lines that run the job folder "$JOB" in an image as the farm does."""
     words: list[Sequence[str]] = [(client.name, "run", "--rm")]
-    words += options(client, target, "$JOB", "$(id -u):$(id -g)")
+    words += options(client, target, "$JOB", "$(id -u):$(id -g)", gpu)
     words += [(image, JOB)]
     return " \\\n    ".join(" ".join(map(_quoted, line)) for line in words) + "\n"
 

@@ -18,6 +18,7 @@ from modelfarm.command import Ended, run
 from modelfarm.console import Console, Step
 from modelfarm.digest import Digests, key_of
 from modelfarm.errors import MachineError
+from modelfarm.gpu import Gpu
 from modelfarm.target import Target, modules
 
 _PROBE_TIMEOUT = 3.0  # seconds for PyTorch's index to answer
@@ -31,6 +32,7 @@ class VenvRunner:
 
     environments: Path
     torch_index: str
+    gpu: Gpu | None = None
     name: str = "venv"
 
     def identity(self, target: Target, digests: Digests) -> dict[str, Any]:
@@ -98,7 +100,8 @@ class VenvRunner:
         """Run jobkit on a job folder in the target's environment."""
         path = os.pathsep.join(map(str, (target.folder.parent, *target.shares)))
         environment = {"PYTHONPATH": path, "MODELFARM_CONVERTER": str(target.converter),
-                       "MODELFARM_PARENT": str(os.getpid()), "PYTHONNOUSERSITE": "1"}
+                       "MODELFARM_PARENT": str(os.getpid()), "PYTHONNOUSERSITE": "1",
+                       **({"CUDA_VISIBLE_DEVICES": self.gpu.uuid} if self.gpu else {})}
         return run([self.folder(target) / "bin" / "python", "-m", "jobkit", folder], log=log, cwd=folder,
                    environment=environment, seconds=seconds, on_tick=on_tick)
 

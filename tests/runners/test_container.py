@@ -21,6 +21,7 @@ from modelfarm.runners import sandbox
 from modelfarm.runners.container import ContainerRunner
 from modelfarm.settings import ROOT
 from modelfarm.target import Target, read_target
+from tests.gpus import RTX_3060
 
 IDENTITY = f"sha256:{'ab' * 32}"
 LIMITS = {"memory": 1 << 30, "processes": 77}
@@ -91,6 +92,36 @@ def test_the_sandbox_has_no_network_no_rights_and_one_place_to_write(client: Cli
     (limits,) = (word for _, *words in made for word in words if word.startswith("MODELFARM_LIMITS="))
     assert json.loads(limits.partition("=")[2]) == LIMITS
     assert not {"--privileged", "--cap-add", "--device", "--volume", "--pid", "--ipc"} & {option[0] for option in made}
+
+
+@pytest.mark.parametrize(("name", "wanted"), [
+    ("docker", ("--gpus", f"device={RTX_3060.uuid}")),
+    ("podman", ("--device", f"nvidia.com/gpu={RTX_3060.uuid}")),
+])
+def test_a_gpu_is_handed_to_the_job_that_wants_one_and_to_no_other(client: Client, target: Target, name: str,
+                                                                   wanted: tuple[str, str]) -> None:
+    engine = replace(client, name=name)
+    without = options(engine, target)
+    given = list(sandbox.options(engine, target, "/jobs/one", "12:34", RTX_3060))
+    assert [option for option in given if option not in without] == [
+        wanted, ("--env", "NVIDIA_DRIVER_CAPABILITIES=compute,utility")]
+    assert [option for option in without if option not in given] == []
+    assert not any("nvidia" in word.lower() or word == "--gpus" for option in without for word in option)
+
+
+def test_the_container_and_the_script_ask_for_the_runners_gpu(tmp_path: Path, runner: ContainerRunner,
+                                                              target: Target) -> None:
+    words = ["--gpus", f"device={RTX_3060.uuid}"]
+    with_gpu = replace(runner, gpu=RTX_3060)
+    folder = tmp_path / "job"
+    (folder / "out").mkdir(parents=True)
+    ended = with_gpu.run(target, folder, tmp_path / "log", lambda: None, 0.2)
+    assert ended.timed_out
+    asked = next(line for line in (tmp_path / "bin" / "asked").read_text().splitlines() if line.startswith("run "))
+    assert " ".join(words) in asked
+    script = shlex.split(with_gpu.script(target).replace("\\\n", " "))
+    assert words == script[script.index("--gpus"):][:2]
+    assert "--gpus" not in runner.script(target)
 
 
 def test_processors_are_limited_where_the_target_says_so(client: Client, target: Target) -> None:
