@@ -21,6 +21,8 @@ LATEST = "latest"
 REPORT = "report"
 # What lies in the store beside the models' folders, and would be mixed up with a model or a version of that name.
 RESERVED = (FAILED, LATEST, "nights", REPORT)
+# How far an artifact was checked: it passed every gate, or its toolchain cannot run here what it makes.
+VERIFIED, BUILT = "verified", "built, not run"
 VERSION_DIGITS = 16
 _LONGEST_NAME = 200
 REBUILD = "run the job again: the damaged folder moves to failed/ and the artifact is built anew"
@@ -65,6 +67,11 @@ class Artifact:
     def size(self) -> int:
         """Return the bytes of all subjects together."""
         return sum(file.size for file in self.files)
+
+    @property
+    def verified(self) -> str:
+        """Return how far the artifact was checked before it was published: VERIFIED or BUILT."""
+        return str(self.manifest["predicate"].get("verification", {}).get("verified", VERIFIED))
 
     def path(self, name: str) -> Path:
         """Return where the file `name` of this artifact lies."""

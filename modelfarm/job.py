@@ -144,13 +144,13 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What result.json of a successful job says."""
+    """What result.json of a successful job says; no latency where the artifact was inspected and not run."""
 
     files: tuple[str, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     device: Device
-    latency: Latency
+    latency: Latency | None
     timings: Mapping[str, float]
     facts: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -176,7 +176,8 @@ def _result(document: Mapping[str, Any]) -> JobResult:
     signature = document["signature"]
     return JobResult(
         files=tuple(document["files"]), inputs=_tensors(signature["inputs"]), outputs=_tensors(signature["outputs"]),
-        device=Device(**document["device"]), latency=Latency(**document["latency"]), timings=document["timings"],
+        device=Device(**document["device"]), timings=document["timings"],
+        latency=Latency(**document["latency"]) if document["latency"] else None,
         facts=document["facts"], versions=document["versions"])
 
 

@@ -100,8 +100,10 @@ def _definition(job: Job) -> dict[str, Any]:
 
 def _verification(job: Job, result: JobResult, verdict: Verdict) -> Mapping[str, Any]:
     return {
+        "verified": verdict.verified,
         "gates": {gate.name: gate.state for gate in verdict.gates},
-        "reasons": {gate.name: gate.summary for gate in verdict.gates if gate.state == "skipped"},
+        "reasons": {gate.name: gate.summary for gate in verdict.gates
+                    if gate.state in ("skipped", "not run")},
         "widenedLimits": [{"unit": limit.unit, "measure": limit.measure, "limit": limit.limit, "because": limit.because}
                           for limit in job.recipe.limits if limit.precision in (None, job.precision)],
         "worstError": _worst(verdict),

@@ -100,6 +100,9 @@ class Planner:
         compare with, and holds the graph against what the reader takes.
         """
         self._check_source(recipe)
+        if not self.target.runs:
+            raise UsageError(f"target {reader.name} cannot start from {self.target.name}, whose artifacts are built "
+                             "and not run: nobody has seen what they compute")
         assert reader.needs is not None
         options = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {}), **reader.needs.options}
         if adapt:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _WEIGHTS = ("weights", "source")  # roles of what WEIGHTS= names
 IDENTICAL, EQUAL = "identical", "equal behaviour, other bytes"
+ALIKE = "other bytes, the same as far as it can be inspected; it was built, not run"
 
 
 def request_of(origin: Origin, weights: str) -> Request:
@@ -120,7 +121,8 @@ class Rebuilder(Builder):
     def reproduce(self, job: Job, artifact: Artifact, console: Console) -> str:
         """Make the job of an artifact again and compare: first the bytes, then what both compute.
 
-        Returns how they compare. Raises GateError where they behave differently, ConversionError where the toolchain
+        Returns how they compare; of what does not run here, what was found in it is compared. Raises GateError where
+        they are different, ConversionError where the toolchain
         fails. The artifact is only read, and nothing of the new one is kept.
         """
         source = self._origin(job, console)
@@ -134,6 +136,8 @@ class Rebuilder(Builder):
                          if artifact.subjects.get(name) != made.get(name)]
                 if not other:
                     return IDENTICAL
+                if not job.target.runs:
+                    return _alike(fresh, artifact)
                 console.note(f"other bytes: {', '.join(other)}; comparing what both compute")
                 verdict = self._behaviour(fresh, artifact, console)
         _print_differences(verdict, console)
@@ -209,6 +213,15 @@ def choose(jobs: Sequence[Job], variant: str) -> Job:
 def usual_variant(target: Target) -> str:
     """Return the variant that a target makes where nothing is asked for."""
     return target.name if len(target.precisions) == 1 else f"{target.name}-{target.precisions[0]}"
+
+
+def _alike(fresh: Trial, artifact: Artifact) -> str:
+    """Compare what the toolchain found in two files that it cannot run; raises GateError where it differs."""
+    then, now = artifact.manifest["predicate"]["verification"]["facts"], fresh.result.facts
+    if other := [name for name in {**then, **now} if then.get(name) != now.get(name)]:
+        raise GateError(f"made again, it is another: {', '.join(other)} differ",
+                        remedy="the artifact in the store is as it was; the toolchain does not give the same twice")
+    return ALIKE
 
 
 def _print_differences(verdict: Verdict, console: Console) -> None:

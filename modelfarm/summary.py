@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from modelfarm.artifact import SMOKE, Artifact
+from modelfarm.artifact import SMOKE, VERIFIED, Artifact
 from modelfarm.console import Console
 from modelfarm.doctor import Finding
 from modelfarm.door import complain
@@ -80,8 +80,9 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
     gates = smoke.get("gates", [])
     passed = sum(1 for gate in gates if gate["state"] == "passed")
     skipped = sum(1 for gate in gates if gate["state"] == "skipped")
-    latency = smoke.get("latency", {})
-    return (*what, f"{passed} passed" + (f", {skipped} skipped" if skipped else ""),
+    latency = smoke.get("latency")
+    counted = f"{passed} passed" + (f", {skipped} skipped" if skipped else "")
+    return (*what, counted if artifact.verified == VERIFIED else f"{artifact.verified}: {counted}",
             ", ".join(f"{error:.1e} {unit}" for unit, error in smoke.get("worst", {}).items()),
             f"{latency['median_ms']:.3g} ms (p95 {latency['p95_ms']:.3g})" if latency else "")
 

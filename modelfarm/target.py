@@ -54,6 +54,7 @@ class Target:
     promises: tuple[str, ...]
     device: str
     otherwise: str
+    runs: bool
     seconds: int
     memory: int
     processes: int
@@ -233,6 +234,7 @@ _TARGET = Record(fields={
     "promises": Field(shape=_TEXTS, required=True),
     "device": Field(shape=Text(choices=("cpu", "gpu")), default="cpu"),
     "otherwise": Field(shape=Text(), default="", help="what can be done on a machine that lacks the device"),
+    "runs": Field(shape=Boolean(), default=True, help="false: what it makes is built and inspected, never run"),
     "ways": Field(shape=Table(of=_FOLDER, keys=_FOLDER, least=1), default={},
                   help="the folders that can make the target, by the name of the way; the first is the usual one"),
     "bridges": Field(shape=Table(of=_FOLDER, keys=_KIND), default={},
@@ -274,7 +276,7 @@ def read_target(file: Path) -> Target:
         folder=file.parent, reads=tuple(values["reads"]), makes=values["makes"], precisions=precisions,
         promises=tuple(values["promises"]), device=values["device"], otherwise=values["otherwise"],
         operators=values["operators"], options=_options(values["options"], precisions, ways), ways=ways,
-        bridges=dict(values["bridges"]),
+        bridges=dict(values["bridges"]), runs=values["runs"],
         calibrates=tuple(values["calibrates"]), integer=tuple(values["integer"]), layouts=tuple(values["layouts"]),
         defaults={name: entry["default"] for name, entry in values["options"].items()}, **_own(values, file.parent))
 

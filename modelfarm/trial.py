@@ -184,7 +184,8 @@ class Trial:
                     reference=read_outputs(reference, len(names)),
                     outputs=read_outputs(out / "outputs.npz", len(names)), decoder=self.decoder,
                     precision=self.job.precision, dynamic=self.job.dynamic, random_weights=self.job.random_weights,
-                    golden_waived=self.job.golden_waived, device=self.job.target.device)
+                    golden_waived=self.job.golden_waived, device=self.job.target.device,
+                    runs=self.job.target.runs)
 
     def _other_devices(self) -> dict[str, list[Outputs]]:
         """Return the outputs of each further device on which the toolchain ran the artifact."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from modelfarm.artifact import BUILT, VERIFIED
 from modelfarm.decoders.prediction import Outputs
 from modelfarm.gates.evidence import Case, Evidence, Seen
 from modelfarm.gates.gate import GATES, GateResult
@@ -14,17 +15,21 @@ from modelfarm.gates.parity import ParityRow
 
 __all__ = ["Case", "GateResult", "ParityRow", "Seen", "Verdict", "verify", "verify_devices"]
 
+_UNRUN = ("complete", "signature")  # the gates that judge a file which nobody ran
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """All gates in their order, the parity of every column on every sample, and what was seen.
 
-    `devices` are the verdicts on further devices of the same runtime, by the devices' names.
+    `ran` is False where the artifact was built and inspected, and not run. `devices` are the verdicts on further
+    devices of the same runtime, by the devices' names.
     """
 
     gates: tuple[GateResult, ...]
     rows: tuple[ParityRow, ...] = ()
     predictions: tuple[Seen, ...] = ()
+    ran: bool = True
     devices: Mapping[str, Verdict] = field(default_factory=dict)
 
     @property
@@ -38,6 +43,11 @@ class Verdict:
         return self.failure is None
 
     @property
+    def verified(self) -> str:
+        """Return in words how far the artifact was checked; what was not run is never called verified."""
+        return VERIFIED if self.ran else BUILT
+
+    @property
     def worst(self) -> dict[str, float]:
         """Return the greatest error by unit: px, score and relative, as far as there are such columns."""
         return {unit: float(np.max([row.error for row in self.rows if row.unit == unit]))
@@ -47,17 +57,28 @@ class Verdict:
 def verify(case: Case) -> Verdict:
     """Put an artifact through the gates in their order; the first failure leaves the later ones unrun.
 
+    Of one that does not run here, only the file is judged.
+
     Raises RecipeError where the decoder does not fit the outputs, or the precision has no limits.
     """
     evidence = Evidence(case)
     gates: list[GateResult] = []
     for name, gate in GATES.items():
-        failed = bool(gates) and gates[-1].state in ("failed", "not run")
-        gates.append(GateResult(name=name, state="not run", summary="") if failed else gate(name, evidence))
+        gates.append(_left_out(name, case, gates) or gate(name, evidence))
     ended = {gate.name: gate.state for gate in gates}
     comparable = ended["finite"] == "passed" and not list(evidence.shape_problems)
-    return Verdict(gates=tuple(gates), rows=evidence.rows if comparable else (),
+    return Verdict(gates=tuple(gates), rows=evidence.rows if comparable else (), ran=case.runs,
                    predictions=evidence.seen if comparable else ())
+
+
+def _left_out(name: str, case: Case, before: Sequence[GateResult]) -> GateResult | None:
+    """Return the result of a gate that does not run; None where it does."""
+    if any(gate.state == "failed" for gate in before):
+        return GateResult(name=name, state="not run", summary="")
+    if case.runs or name in _UNRUN:
+        return None
+    assert case.result is not None
+    return GateResult(name=name, state="not run", summary=case.result.device.detail)
 
 
 def verify_devices(case: Case, others: Mapping[str, Sequence[Outputs]]) -> Verdict:

@@ -17,7 +17,7 @@ from jobkit.errors import (
 )
 from jobkit.events import Events
 from jobkit.job import FileSource, Input, Job, Output, TorchSource
-from jobkit.runtime import Device, Runtime, Tensor
+from jobkit.runtime import Device, Inspected, Runtime, Tensor
 
 __all__ = [
     "CheckpointError",
@@ -27,6 +27,7 @@ __all__ = [
     "FileSource",
     "GraphError",
     "Input",
+    "Inspected",
     "Interrupted",
     "Job",
     "JobError",

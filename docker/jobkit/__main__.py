@@ -24,7 +24,7 @@ from jobkit.errors import ContractError, Interrupted, Refused
 from jobkit.events import Events
 from jobkit.job import Job, read_job
 from jobkit.result import Result, failure_of, versions_of
-from jobkit.runtime import Arrays, Runtime, measure
+from jobkit.runtime import Arrays, Inspected, Runtime, measure
 from jobkit.selftest import test_image
 
 USAGE = """\
@@ -57,6 +57,9 @@ class Life:
         with self.phase("load", f"load {job.variant}"):
             runtime = converter.load(self.result.files, job)
             self.result.describe(runtime)
+        if isinstance(runtime, Inspected):
+            self.events.note(f"not run: {runtime.device.detail}")
+            return
         with self.phase("inference", f"run {job.variant}"):
             self.run_samples(runtime, job, "outputs.npz")
         self.measure_latency(runtime, job)

@@ -8,11 +8,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Union
 
 from jobkit.errors import ContractError
 from jobkit.job import Job
-from jobkit.runtime import Runtime
+from jobkit.runtime import Inspected, Runtime
 
 VARIABLE = "MODELFARM_CONVERTER"
 
@@ -22,12 +22,13 @@ class Converter:
     """What a converter module defines.
 
     ``convert(job)`` makes files under ``job.out`` and gives their names; ``load(files, job)`` opens them in the
-    target's runtime. Optional: ``reference(job)``, the source model in its own runtime, in fp32; ``prepare(job)``,
-    which imports the heavy packages that this job needs; ``PACKAGES``, whose versions the result records.
+    target's runtime, or inspects what this machine cannot run. Optional: ``reference(job)``, the source model in its
+    own runtime, in fp32; ``prepare(job)``, which imports the heavy packages that this job needs; ``PACKAGES``, whose
+    versions the result records.
     """
 
     convert: Callable[[Job], Sequence[str]]
-    load: Callable[[Sequence[str], Job], Runtime]
+    load: Callable[[Sequence[str], Job], Union[Runtime, Inspected]]
     reference: Optional[Callable[[Job], Runtime]]
     prepare: Optional[Callable[[Job], None]]
     packages: Sequence[str]

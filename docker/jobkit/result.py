@@ -7,10 +7,10 @@ import platform
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Union
 
 from jobkit.errors import Interrupted, Refused
-from jobkit.runtime import Device, Latency, Runtime, Tensor
+from jobkit.runtime import Device, Inspected, Latency, Runtime, Tensor
 from jobkit.sandbox import explain
 
 SCHEMA = 1
@@ -42,9 +42,9 @@ class Result:
     versions: Dict[str, str] = field(default_factory=dict)
     failure: Optional[Failure] = None
 
-    def describe(self, runtime: Runtime) -> None:
-        """Take over the signature and the device that `runtime` reports."""
-        self.inputs, self.outputs, self.device = runtime.inputs, runtime.outputs, runtime.device
+    def describe(self, loaded: Union[Runtime, Inspected]) -> None:
+        """Take over the signature and the device that what was loaded reports."""
+        self.inputs, self.outputs, self.device = loaded.inputs, loaded.outputs, loaded.device
 
     def write(self, path: Path) -> None:
         """Write result.json at `path`: under another name first, so that a reader never meets half of it."""

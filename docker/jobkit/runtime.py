@@ -65,6 +65,15 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class Inspected:
+    """A model that was read and not run, because this machine has not what it runs on; `device` says what it needs."""
+
+    inputs: Tuple[Tensor, ...]
+    outputs: Tuple[Tensor, ...]
+    device: Device
+
+
+@dataclass(frozen=True)
 class Latency:
     """Milliseconds that one run takes."""
 

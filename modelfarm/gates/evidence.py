@@ -27,7 +27,8 @@ class Case:
 
     `result` is None where the artifact could not be loaded, and `error` says why. `files` are the
     names present, `promises` those that the target owes. `dynamic` names the open axes by input. `device` is where the
-    target's artifacts are to run.
+    target's artifacts are to run. `runs` is False where the toolchain only inspects what it makes: then there are no
+    outputs.
     """
 
     recipe: Recipe
@@ -42,6 +43,7 @@ class Case:
     dynamic: Mapping[str, Mapping[int, str]]
     random_weights: bool = False
     golden_waived: bool = False
+    runs: bool = True
     error: str = ""
     device: str = "cpu"
 
@@ -62,7 +64,11 @@ class Evidence:
     def __init__(self, case: Case) -> None:
         names = [output.name for output in case.recipe.outputs]
         self.case = replace(case, reference=_named(case.reference, names), outputs=_named(case.outputs, names))
-        self.limits: Limits = limits_for(case.precision, case.recipe.limits)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """Return what the gates tolerate; raises RecipeError where the precision has no limits."""
+        return limits_for(self.case.precision, self.case.recipe.limits)
 
     @property
     def result(self) -> JobResult:

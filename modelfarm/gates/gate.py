@@ -46,8 +46,8 @@ def _skipped(name: str, why: str) -> GateResult:
 
 def _complete(name: str, evidence: Evidence) -> GateResult:
     case = evidence.case
-    return _ended(name, _missing(case), f"{', '.join(case.promises)}: present, loaded and run on "
-                                        f"{_count(len(case.samples), 'sample')}")
+    done = f"loaded and run on {_count(len(case.samples), 'sample')}" if case.runs else "inspected, not run"
+    return _ended(name, _missing(case), f"{', '.join(case.promises)}: present, {done}")
 
 
 def _missing(case: Case) -> Iterator[str]:
@@ -57,7 +57,8 @@ def _missing(case: Case) -> Iterator[str]:
         yield f"{', '.join(absent)} was promised and is missing; there is {', '.join(sorted(case.files)) or 'nothing'}"
     if case.result is None:
         yield f"the artifact does not load in its runtime: {case.error or 'no reason was given'}"
-    for who, results in (("the reference", case.reference), ("the artifact", case.outputs)):
+    owing = {"the reference": case.reference, **({"the artifact": case.outputs} if case.runs else {})}
+    for who, results in owing.items():
         for index, sample in enumerate(case.samples):
             given = results[index] if index < len(results) else {}
             lacking = [output.name for output in case.recipe.outputs if output.name not in given]

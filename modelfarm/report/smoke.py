@@ -33,7 +33,8 @@ def smoke_document(*, job: Job, result: JobResult | None, verdict: Verdict, size
         "precision": job.precision, "version": job.key[:VERSION_DIGITS], "key": job.key, "made_at": made_at,
         "made_from": [{"role": item.role, "name": item.name, "sha256": item.sha256} for item in job.materials],
         "runner": job.runner, "options": dict(job.options), "random_weights": job.random_weights,
-        "passed": verdict.passed, "gates": [{**asdict(gate), "reasons": list(gate.reasons)} for gate in verdict.gates],
+        "passed": verdict.passed, "verified": verdict.verified if verdict.passed else "",
+        "gates": [{**asdict(gate), "reasons": list(gate.reasons)} for gate in verdict.gates],
         "worst": _rounded(verdict.worst),
         "devices": {name: _on_device(found) for name, found in verdict.devices.items()},
         "columns": [_row(row) for row in by_column(verdict.rows)],
@@ -45,7 +46,7 @@ def smoke_document(*, job: Job, result: JobResult | None, verdict: Verdict, size
 
 
 def _of_result(result: JobResult) -> dict[str, Any]:
-    return {"latency": _rounded(asdict(result.latency)), "device": asdict(result.device),
+    return {"latency": _rounded(asdict(result.latency)) if result.latency else None, "device": asdict(result.device),
             "versions": dict(result.versions), "facts": dict(result.facts)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from modelfarm.artifact import BUILT
 from modelfarm.phrase import size
 
 Document = Mapping[str, Any]
@@ -46,6 +47,8 @@ def _gates(document: Document) -> Iterator[str]:
     counts = [f"{sum(gate['state'] == state for gate in gates)} {state}" for state in _MARKS
               if any(gate["state"] == state for gate in gates)]
     yield _title("gates", ", ".join(counts) + ("" if document["passed"] else ": not published"))
+    if document["verified"] == BUILT:
+        yield "  BUILT, NOT RUN: the file is whole and has the right signature; nobody has seen here what it computes"
     for gate in gates:
         first, *rest = _wrapped(gate["summary"], _WIDTH - 23)
         yield f"  {_MARKS[gate['state']]:<8} {gate['name']:<12} {first}".rstrip()
@@ -104,10 +107,10 @@ def _measures(document: Document) -> Iterator[str]:
     latency = document.get("latency")
     if latency:
         earlier = before.get("latency") or {}
-        where = document["device"]
         yield (f"  latency  {_figure(latency['median_ms'])} ms median, {_figure(latency['p95_ms'])} ms p95 of "
                f"{latency['runs']} runs on {latency['sample']}"
                + _change(latency["median_ms"], earlier.get("median_ms")))
+    if where := document.get("device"):
         yield f"  device   {where['used']} ({where['detail']})"
     yield f"  size     {size(document['size'], 'bytes')}" + _change(document["size"], before.get("size"))
     if len(document["files"]) > 1:

@@ -73,6 +73,25 @@ def test_a_job_writes_its_outputs_its_reference_and_its_result(tmp_path: Path) -
     assert 0 < result["latency"]["median_ms"] <= result["latency"]["p95_ms"]
 
 
+def test_what_this_machine_cannot_run_is_inspected(tmp_path: Path) -> None:
+    ended = run_toy(tmp_path, extra="""
+        from jobkit import Inspected
+
+        def load(files, job):
+            x, y = (Tensor(name, ("batch", 3), "float32") for name in "xy")
+            return Inspected((x,), (y,), Device("gpu", "none", "it wants a toy machine"))
+    """)
+    assert ended.code == 0, ended.output
+    result = ended.result
+    assert result["ok"] is True and result["latency"] is None
+    assert result["device"] == {"wanted": "gpu", "used": "none", "detail": "it wants a toy machine"}
+    assert [tensor["name"] for tensor in result["signature"]["outputs"]] == ["y"]
+    assert set(result["timings"]) == {"import", "convert", "load", "reference"}
+    assert not (ended.folder / "out" / "outputs.npz").exists()
+    assert ended.arrays("reference.npz")["0/y"].tolist() == [[2, 4, 6]]
+    assert {"event": "note", "text": "not run: it wants a toy machine"}.items() <= ended.events[-1].items()
+
+
 def test_the_folder_holds_nothing_half_written_at_the_end(tmp_path: Path) -> None:
     ended = run_toy(tmp_path)
     names = sorted(path.name for path in (ended.folder / "out").iterdir())

@@ -239,3 +239,37 @@ def test_the_onnx_toolchain_passes_its_own_test(onnx_python: Path) -> None:
     failed = [line for line in done.stdout.splitlines() if not line.startswith("ok ")]
     assert all(line.startswith(("FAIL  user", "FAIL  compiler")) for line in failed)
     assert done.returncode == bool(failed)
+
+
+INSPECTING = """
+from jobkit import Inspected
+
+def load(files, job):
+    x, y = Tensor("x", (1, 3), "float32"), Tensor("{name}", (1, {size}), "float32")
+    return Inspected((x,), (y,), Device("gpu", "none", "not here"))
+"""
+
+
+def inspecting(folder: Path, name: str = "y", size: int = 3) -> None:
+    outputs = [{"name": "y", "shape": [1, 3], "dtype": "float32"}]
+    change_job(folder, self_test={"runs": False}, outputs=outputs)
+    change(folder, INSPECTING.format(name=name, size=size))
+
+
+def test_what_cannot_run_where_images_are_built_is_judged_by_its_signature(toy: Path) -> None:
+    inspecting(toy)
+    assert list(selftest.check_job(toy))[-1] == "model.toy, its signature as wanted, not run"
+
+
+@pytest.mark.parametrize(("name", "size"), [("z", 3), ("y", 4)])
+def test_another_signature_is_found(toy: Path, name: str, size: int) -> None:
+    inspecting(toy, name, size)
+    wrong = rf"its outputs are {name} float32 \[1, {size}\]; they were to be y float32 \[1, 3\]"
+    with pytest.raises(ContractError, match=wrong):
+        list(selftest.check_job(toy))
+
+
+def test_a_job_that_should_run_must_not_be_inspected_only(toy: Path) -> None:
+    change(toy, INSPECTING.format(name="y", size=3))
+    with pytest.raises((ContractError, OSError)):
+        list(selftest.check_job(toy))
