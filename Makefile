@@ -15,7 +15,7 @@ WHICH = $(call flag,MODEL,model) $(IMAGE) $(call flag,VARIANT,variant) $(call fl
 TARGETS := $(patsubst docker/%/target.yaml,%,$(wildcard docker/*/target.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo $(TARGETS) models status show edit diff lint why reproduce job images base pull push doctor view clean gc schema test check bench setup setup-dev
+.PHONY: help demo $(TARGETS) nightly all models status show edit diff lint why reproduce job images base pull push doctor view clean gc schema test check bench setup setup-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,13 @@ demo: setup ## convert the bundled model and show what it sees
 
 $(TARGETS): setup ## convert MODEL= to this target, prove it, keep it
 	@$(INV) convert --target $@ $(CONVERT)
+
+nightly: setup ## every variant of every model, or of MODEL=, cached; ends with a table and what changed
+	@$(INV) nightly $(call flag,MODEL,model) $(call flag,WEIGHTS,weights)
+
+all: setup ## every variant of MODEL=
+	@$(if $(MODEL),,echo "which model? say make all MODEL=name, or make nightly for all models"; exit 2;) \
+	  $(INV) nightly $(call flag,MODEL,model) $(call flag,WEIGHTS,weights)
 
 models: setup ## what there is to convert
 	@$(INV) models

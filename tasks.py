@@ -24,6 +24,17 @@ def convert(context: Context, target: str = "onnx", model: str = "", weights: st
 
 
 @task
+def nightly(context: Context, model: str = "", weights: str = "") -> None:
+    """Make every variant of every model, and say what became of each."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.plan import Request
+        from modelfarm.shift import work
+
+        raise SystemExit(work(Farm.here(), model, Request(weights=weights), console))
+
+
+@task
 def demo(context: Context) -> None:
     """Convert the bundled model and show what it sees."""
     with door() as console:

@@ -27,12 +27,18 @@ class Bar(Protocol):
     def progress(self, done: float, total: float) -> None:
         """Move the bar; a total of 0 means that the end is unknown."""
 
+    def say(self, text: str) -> None:
+        """Write something else beside the bar."""
+
     def close(self) -> None:
         """Take the bar away."""
 
 
 class _NoBar:
     def progress(self, done: float, total: float) -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
         """Show nothing."""
 
     def close(self) -> None:
@@ -49,6 +55,9 @@ class _LiveBar:
     def progress(self, done: float, total: float) -> None:
         self._live.update(self._task, completed=done, total=total or None)
 
+    def say(self, text: str) -> None:
+        self._live.update(self._task, description=text)
+
     def close(self) -> None:
         self._live.remove_task(self._task)
         self._live.refresh()  # or the bar would stand until something else is drawn
@@ -64,6 +73,14 @@ class Step:
     def progress(self, done: float, total: float) -> None:
         """Say how far the step is."""
         self._bar.progress(done, total)
+
+    def say(self, text: str) -> None:
+        """Show another text while the step runs."""
+        self._bar.say(text)
+
+    def drop(self) -> None:
+        """End the step without a line of its own."""
+        self._bar.close()
 
     def end(self, *, seconds: float | None = None, failed: bool = False, detail: str = "") -> None:
         """Print the step's line, with the time it took unless `seconds` gives another."""
@@ -86,6 +103,11 @@ class Console:
         self._live: Progress | None = None
         self._lock = threading.Lock()
         self._service = _ci_service()
+
+    @property
+    def redraws(self) -> bool:
+        """Return whether running steps are shown as they go."""
+        return self._live_wanted
 
     def line(self, text: str = "") -> None:
         """Print one line, above whatever is being redrawn."""

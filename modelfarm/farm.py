@@ -9,19 +9,24 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelfarm import disk, doctor
+from modelfarm import disk, doctor, machine
 from modelfarm import settings as environment
 from modelfarm.artifact import Artifact
+from modelfarm.board import Blocks
 from modelfarm.build import Builder
 from modelfarm.console import Console
 from modelfarm.containers import NAMES
 from modelfarm.digest import Digests
 from modelfarm.door import complain
-from modelfarm.engines.local import LocalEngine, Outcome
+from modelfarm.engines.engine import Engine, Outcome
+from modelfarm.engines.graph import Graph, Watch
+from modelfarm.engines.local import LocalEngine
+from modelfarm.engines.slots import Slots
 from modelfarm.errors import ArtifactError, FarmError, MachineError, UsageError
 from modelfarm.grammar import json_schema
 from modelfarm.job import Job
 from modelfarm.lookup import Lookup
+from modelfarm.matrix import Matrix
 from modelfarm.phrase import shown
 from modelfarm.pins import published_lock
 from modelfarm.plan import RANDOM, Planner, Request, parse_models
@@ -100,10 +105,7 @@ class Farm:
         planner = self.planner(choose_target(self.targets, target), request, console)
         self.store.sweep()
         jobs, outcomes = self._plan(planner.jobs, names)
-        try:
-            outcomes += LocalEngine(workers=self.settings.jobs, builder=self._builder).run(jobs, console)
-        finally:
-            self.digests.save()
+        outcomes += self.run(jobs, Blocks(console), console, at_a_time=self.settings.jobs or 1)
         print_outcomes(outcomes, console)
         return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
 
@@ -116,6 +118,14 @@ class Farm:
         return Planner(target=target, runner=self.runners.of(target), lookup=self.lookup, digests=self.digests,
                        request=request, progress=console.meter("download the weights"), feeding=feeding, gpu=gpu)
 
+    def matrix(self, request: Request, console: Console) -> Matrix:
+        """Return what plans every variant that recipes name."""
+        def named(recipe: Recipe) -> list[Target]:
+            return [self.targets[name] for name, options in recipe.targets.items() if options]
+
+        return Matrix(recipe=self.recipe, targets=named, store=self.store,
+                      planner=lambda target: self.planner(target, request, console))
+
     def _plan(self, plan: Callable[[Recipe], Iterable[Job]],
               names: Sequence[str]) -> tuple[list[Job], list[Outcome]]:
         """Plan what can be planned; what cannot is an outcome already."""
@@ -127,6 +137,22 @@ class Farm:
             except FarmError as error:
                 refused.append(Outcome(name=name, error=error))
         return jobs, refused
+
+    def run(self, jobs: Sequence[Job], watch: Watch, console: Console, *, at_a_time: int | None) -> list[Outcome]:
+        """Run jobs on the engine that the settings name, and before them those that they start from.
+
+        `at_a_time` is how many the local engine runs beside each other; None leaves that to memory and processors.
+        Returns the outcomes in order; a failed job stops only those that start from it. Raises Interrupted on Ctrl-C,
+        after every running job has ended.
+        """
+        try:
+            return Graph(jobs, self._builder(lambda: False).find).run(self._engine(console, at_a_time), watch)
+        finally:
+            self.digests.save()
+
+    def _engine(self, console: Console, at_a_time: int | None) -> Engine:
+        slots = Slots(memory=machine.memory(), cpus=machine.cores(), jobs=at_a_time)
+        return LocalEngine(slots=slots, builder=self._builder, console=console)
 
     def _builder(self, cancelled: Callable[[], bool]) -> Builder:
         return Builder(store=self.store, runners=self.runners.of, cancelled=cancelled)
@@ -211,10 +237,7 @@ class Farm:
             assert reader.needs
             planner = self.planner(choose_target(self.targets, reader.needs.target), request, console)
             jobs, refused = self._plan(partial(planner.fed, reader=reader), parse_models(models, self.models()))
-            try:
-                done = LocalEngine(workers=self.settings.jobs, builder=self._builder).run(jobs, console)
-            finally:
-                self.digests.save()
+            done = self.run(jobs, Blocks(console), console, at_a_time=self.settings.jobs or 1)
             outcomes += [*refused, *done]
             print_lint([*refused, *done], reader.title, console)
         return next((outcome.error.code for outcome in outcomes if outcome.error), 0)

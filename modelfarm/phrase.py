@@ -16,3 +16,11 @@ def size(count: int, word: str = "B") -> str:
         if count >= 0.9995 * step:  # what rounds to a thousand of a unit is one of the next
             return f"{count / step:.3g} {unit}"
     return f"{count} {word}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that reads best."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -62,6 +62,22 @@ class Planner:
         """Return the options of the command line; raises UsageError where the target does not know them."""
         return _parse_options(self.request.options, self.target)
 
+    @cached_property
+    def toolchain(self) -> Mapping[str, Any]:
+        """Return what about the toolchain is in the key; raises MachineError where it is not here."""
+        return self.runner.identity(self.target, self.digests)
+
+    @cached_property
+    def provenance(self) -> Mapping[str, Any]:
+        """Return what else is known of the toolchain."""
+        return self.runner.provenance(self.target, self.digests)
+
+    def look(self) -> None:
+        """Raise MachineError where a toolchain that the target's jobs want is not here."""
+        if self.feeding:
+            self.feeding.look()
+        _ = self.toolchain
+
     def jobs(self, recipe: Recipe) -> Iterator[Job]:
         """Yield the jobs of a recipe, one for each precision.
 
@@ -130,7 +146,7 @@ class Planner:
             "recipe": {part: recipe.values[part] for part in _RECIPE_PARTS},
             "golden": not waived, "weights": RANDOM if self._random else "given",
             "materials": [[material.role, material.name, material.sha256] for material in materials],
-            "toolchain": self.runner.identity(self.target, self.digests),
+            "toolchain": self.toolchain,
         }
         if self.gpu:
             identity["gpu"] = self.gpu.identity
@@ -138,7 +154,7 @@ class Planner:
             identity["feeds"] = {"target": reader.name, "takes": key_of(lint)}
         return Job(recipe=recipe, target=self.target, precision=precision, options=options, materials=materials,
                    variant=variant, random_weights=self._random, golden_waived=waived, runner=self.runner.name,
-                   seconds=seconds, provenance=self.runner.provenance(self.target, self.digests), identity=identity,
+                   seconds=seconds, provenance=self.provenance, identity=identity,
                    key=key_of(identity), origin=origin, keeps=(REFERENCE,) if reader else (), lint=lint)
 
     @property

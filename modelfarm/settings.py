@@ -5,19 +5,38 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from modelfarm.digest import default_cache_folder
-from modelfarm.errors import UsageError
+from modelfarm.errors import UsageError, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
+LOCAL = "local"  # ENGINE=: threads of this process
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index of CPU builds
 
 
 @dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """From which change on a new artifact is worse than the last good one, as factors.
+
+    They are wide, because a night that fails for noise is soon ignored. A busy machine makes a latency half as long
+    again, and a blink of the scheduler costs a fraction of a millisecond: a median has to double, and by more than
+    `milliseconds`. Errors are the greatest of thousands of roundings, which another version of a runtime orders
+    differently: they have to be ten times as large, and `smallest` at least, below which any of them is rounding; the
+    gates have their own limits besides. Sizes have no noise: a tenth more is what somebody should look at.
+    """
+
+    latency: float = 2.0
+    milliseconds: float = 1.0
+    size: float = 1.1
+    error: float = 10.0
+    smallest: float = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The folders and choices of one invocation."""
+    """The folders and choices of one invocation; `jobs` is None where the machine decides."""
 
     models: Path
     artifacts: Path
@@ -25,7 +44,10 @@ class Settings:
     cache: Path
     runner: str
     torch_index: str
-    jobs: int
+    jobs: int | None
+    engine: str = LOCAL
+    strict: bool = False
+    thresholds: Thresholds = Thresholds()
 
     @property
     def downloads(self) -> Path:
@@ -52,7 +74,37 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         cache=default_cache_folder(),
         runner=environment.get("RUNNER") or "auto",
         torch_index=environment.get("TORCH_INDEX", TORCH_INDEX),
-        jobs=positive(environment.get("JOBS") or "1", "JOBS"))
+        jobs=positive(jobs, "JOBS") if (jobs := environment.get("JOBS")) else None,
+        engine=_engine(environment.get("ENGINE") or LOCAL),
+        strict=_switch(environment.get("STRICT") or "0", "STRICT"),
+        thresholds=_thresholds(environment.get("REGRESSION") or ""))
+
+
+def _engine(text: str) -> str:
+    if text != LOCAL and not re.fullmatch(r"(tcp|tls|ws|wss)://\S+:\d+", text):
+        raise UsageError(f"ENGINE={text}: expected {LOCAL}, or the address of a Dask scheduler",
+                         remedy="ENGINE=tcp://head:8786; docs/cluster.md says how to start one")
+    return text
+
+
+def _switch(text: str, name: str) -> bool:
+    if text not in ("0", "1"):
+        raise UsageError(f"{name}={text}: expected 1 or 0")
+    return text == "1"
+
+
+def _thresholds(text: str) -> Thresholds:
+    """Read REGRESSION="latency=3 size=1.2"; raises UsageError."""
+    known = [field.name for field in fields(Thresholds)]
+    given: dict[str, float] = {}
+    for word in text.split():
+        name, _, value = word.partition("=")
+        if name not in known:
+            raise UsageError(f"REGRESSION: {name} is not known; {nearest(name, known)}")
+        if not re.fullmatch(r"\d+(\.\d+)?(e-?\d+)?", value):
+            raise UsageError(f"REGRESSION: {word}: expected {name}=number")
+        given[name] = float(value)
+    return replace(Thresholds(), **given)
 
 
 def _folder(value: str | None, default: Path) -> Path:

@@ -96,6 +96,14 @@ class Store:
             found = (self._read(model, variant, name) for name in names)
             return sorted(filter(None, found), key=lambda a: (a.published, a.version), reverse=True)
 
+    def of_model(self, model: str) -> Iterator[Artifact]:
+        """Yield what `latest` points to for each variant of a model, its content unchecked."""
+        check_names(model=model, variant=model)
+        with disk.explained(self.root):
+            for variant in disk.folders(self.root / model):
+                if artifact := self.latest(model, variant):
+                    yield artifact
+
     def artifacts(self) -> Iterator[Artifact]:
         """Yield every readable artifact by model, variant and age, its content unchecked."""
         for model, variant in self._variants(self.root):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from modelfarm.artifact import SMOKE, VERIFIED, Artifact
 from modelfarm.console import Console
 from modelfarm.doctor import Finding
 from modelfarm.door import complain
-from modelfarm.engines.local import Outcome
-from modelfarm.errors import ArtifactError
+from modelfarm.engines.engine import Outcome
+from modelfarm.errors import ArtifactError, FarmError, GateError, MachineError
 from modelfarm.lint import read_findings, report
-from modelfarm.phrase import shown, size
+from modelfarm.night import Night, Row
+from modelfarm.phrase import duration, shown, size
 from modelfarm.store import Store
 
 _HEADING = ("model", "variant", "version", "size", "gates", "worst error", "latency")
@@ -34,6 +37,70 @@ def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
     for outcome in outcomes:
         if outcome.error:
             complain(outcome.error, outcome.name)
+
+
+_NIGHT = ("model", "variant", "state", "worst error", "predictions", "latency", "size", "change")
+
+
+def print_night(night: Night, file: Path, console: Console) -> None:
+    """Print a night as a table, then what failed or got worse on standard error, and the totals last."""
+    rows = [(row.model, row.variant or "-", _state(row), _worst(row.worst), row.predictions, _latency(row.latency),
+             size(row.size) if row.size is not None else "", _change(row)) for row in night.rows]
+    console.line()
+    if rows:
+        console.table([_NIGHT, *rows])
+    console.lines([*_skipped(night.rows)])
+    totals = ", ".join(f"{count} {state}" for state, count in night.totals.items() if count) or "nothing to make"
+    worse = f", {len(night.regressed)} worse than before" if night.regressed else ""
+    console.line(f"  {totals}{worse} in {duration(night.seconds)}; {shown(file)}")
+    console.close()
+    for row in night.rows:
+        if row.state == "failed":
+            complain(_error(row), row.name)
+        for regression in row.regressions:
+            complain(GateError(f"{regression}, worse than {row.since}",
+                               remedy="make diff and make show compare the two; REGRESSION= moves the thresholds"),
+                     row.name)
+    if night.strict and night.totals["skipped"]:
+        complain(MachineError(f"STRICT=1, and {night.totals['skipped']} were skipped", remedy="see the reasons above"))
+
+
+def _skipped(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield why rows were skipped, each reason and each remedy once."""
+    skipped = [row for row in rows if row.state == "skipped"]
+    for remedy in dict.fromkeys(row.remedy for row in skipped):
+        for reason in dict.fromkeys(row.reason for row in skipped if row.remedy == remedy):
+            names = [row.name for row in skipped if (row.reason, row.remedy) == (reason, remedy)]
+            yield f"  skipped {_listed(names)}: {reason}"
+        if remedy:
+            yield f"    -> {remedy}"
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def _error(row: Row) -> FarmError:
+    """Return the error that a row tells of."""
+    kind = next((kind for kind in FarmError.__subclasses__() if kind.code == row.code), FarmError)
+    return kind(row.reason, remedy=row.remedy)
+
+
+def _state(row: Row) -> str:
+    """Return a row's state in a few words; the whole reason stands below the table."""
+    if row.state == "skipped":
+        return f"skipped: {_first(row.reason)}"
+    return f"failed ({row.code})" if row.state == "failed" else row.state
+
+
+def _first(text: str, width: int = 48) -> str:
+    """Return the first words of a text."""
+    line = text.partition("\n")[0]
+    return line if len(line) <= width else f"{line[:width - 3].rsplit(' ', 1)[0]}..."
+
+
+def _change(row: Row) -> str:
+    return "; ".join(f"{text} (worse)" if text in row.regressions else text for text in row.changes)
 
 
 def print_lint(outcomes: Sequence[Outcome], title: str, console: Console) -> None:
@@ -80,11 +147,17 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
     gates = smoke.get("gates", [])
     passed = sum(1 for gate in gates if gate["state"] == "passed")
     skipped = sum(1 for gate in gates if gate["state"] == "skipped")
-    latency = smoke.get("latency")
     counted = f"{passed} passed" + (f", {skipped} skipped" if skipped else "")
     return (*what, counted if artifact.verified == VERIFIED else f"{artifact.verified}: {counted}",
-            ", ".join(f"{error:.1e} {unit}" for unit, error in smoke.get("worst", {}).items()),
-            f"{latency['median_ms']:.3g} ms (p95 {latency['p95_ms']:.3g})" if latency else "")
+            _worst(smoke.get("worst", {})), _latency(smoke.get("latency")))
+
+
+def _worst(worst: Mapping[str, float]) -> str:
+    return ", ".join(f"{error:.1e} {unit}" for unit, error in worst.items())
+
+
+def _latency(latency: Mapping[str, Any] | None) -> str:
+    return f"{latency['median_ms']:.3g} ms (p95 {latency['p95_ms']:.3g})" if latency else ""
 
 
 def _when(published: float) -> str:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable
 
 import pytest
 
-from modelfarm.build import Builder
 from modelfarm.console import Console
-from modelfarm.engines.local import LocalEngine, Outcome
+from modelfarm.engines.engine import Outcome
 from modelfarm.errors import UsageError
 from modelfarm.farm import Farm
 from modelfarm.plan import Request
@@ -65,14 +63,10 @@ def twins(toys: Toys) -> Toys:
 
 def run(toys: Toys, *models: str, workers: int = 1) -> dict[str, Outcome]:
     farm = toys.farm
-
-    def builder(cancelled: Callable[[], bool]) -> Builder:
-        return Builder(store=farm.store, runners=farm.runners.of, cancelled=cancelled)
-
     console = Console(io.StringIO(), live=False)
     planner = farm.planner(farm.targets["twin"], Request(options="precision=[fp32,fp16]"), console)
     jobs = [job for model in models for job in planner.jobs(farm.recipe(model))]
-    outcomes = LocalEngine(workers=workers, builder=builder).run(jobs, console)
+    outcomes = toys.run(jobs, console, at_a_time=workers)
     return {outcome.name: outcome for outcome in outcomes}
 
 

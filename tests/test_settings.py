@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelfarm.errors import MachineError, UsageError
-from modelfarm.settings import ROOT, TORCH_INDEX, from_environment, positive
+from modelfarm.settings import LOCAL, ROOT, TORCH_INDEX, Thresholds, from_environment, positive
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_empty_environment_gives_the_defaults(tmp_path: Path) -> None:
     settings = from_environment({})
     assert (settings.models, settings.artifacts) == (ROOT / "models", ROOT / "artifacts")
-    assert (settings.runner, settings.torch_index, settings.jobs) == ("auto", TORCH_INDEX, 1)
+    assert (settings.runner, settings.torch_index, settings.jobs) == ("auto", TORCH_INDEX, None)
     assert settings.cache == tmp_path / "cache"
     assert settings.downloads == tmp_path / "cache" / "downloads"
     assert settings.environments == tmp_path / "cache" / "venvs"
@@ -69,3 +69,29 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
     with pytest.raises(MachineError) as caught:
         from_environment({})
     assert "MODELFARM_CACHE" in caught.value.remedy
+
+
+def test_the_engine_is_local_or_an_address() -> None:
+    assert from_environment({}).engine == from_environment({"ENGINE": ""}).engine == LOCAL
+    assert from_environment({"ENGINE": "tcp://head:8786"}).engine == "tcp://head:8786"
+    for text in ("head:8786", "tcp://head", "http://head:80", "lokal"):
+        with pytest.raises(UsageError, match="expected local, or the address") as caught:
+            from_environment({"ENGINE": text})
+        assert "docs/cluster.md" in caught.value.remedy
+
+
+def test_strict_is_a_switch() -> None:
+    assert [from_environment({"STRICT": text}).strict for text in ("", "0", "1")] == [False, False, True]
+    with pytest.raises(UsageError, match="STRICT=yes: expected 1 or 0"):
+        from_environment({"STRICT": "yes"})
+
+
+def test_thresholds_of_regressions_are_read_by_name() -> None:
+    assert from_environment({}).thresholds == Thresholds()
+    assert from_environment({"REGRESSION": "latency=3 smallest=1e-5"}).thresholds == Thresholds(latency=3,
+                                                                                             smallest=1e-5)
+    with pytest.raises(UsageError, match="REGRESSION: latenzy is not known; did you mean latency"):
+        from_environment({"REGRESSION": "latenzy=3"})
+    for text in ("latency", "latency=", "latency=fast", "latency=-1", "size=inf"):
+        with pytest.raises(UsageError, match="expected (latency|size)=number"):
+            from_environment({"REGRESSION": text})

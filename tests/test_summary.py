@@ -16,7 +16,7 @@ import pytest
 from modelfarm.artifact import Artifact
 from modelfarm.console import Console
 from modelfarm.doctor import Finding
-from modelfarm.engines.local import LocalEngine, Outcome
+from modelfarm.engines.engine import Outcome
 from modelfarm.errors import GateError, MachineError
 from modelfarm.phrase import shown, size
 from modelfarm.summary import print_findings, print_lint, print_outcomes, print_status
@@ -24,8 +24,7 @@ from tests.toys import Toys
 
 
 def outcomes(toys: Toys, *models: str) -> list[Outcome]:
-    engine = LocalEngine(workers=1, builder=lambda cancelled: toys.builder())
-    return engine.run(toys.jobs(*models), Console(io.StringIO(), live=False))
+    return toys.run(toys.jobs(*models))
 
 
 def printed(results: list[Outcome]) -> list[str]:

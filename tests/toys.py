@@ -6,6 +6,7 @@ chooses by words what its toolchain does.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -18,7 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from modelfarm.board import Blocks
 from modelfarm.build import Builder
+from modelfarm.console import Console
+from modelfarm.engines.engine import Outcome
 from modelfarm.farm import Farm
 from modelfarm.job import Job
 from modelfarm.plan import Planner, Request
@@ -144,6 +148,11 @@ class Toys:
     def builder(self) -> Builder:
         farm = self.farm
         return Builder(store=farm.store, runners=farm.runners.of)
+
+    def run(self, jobs: Sequence[Job], console: Console | None = None, *, at_a_time: int = 1) -> list[Outcome]:
+        """Run jobs as the farm does."""
+        console = console or Console(io.StringIO(), live=False)
+        return self.farm.run(jobs, Blocks(console), console, at_a_time=at_a_time)
 
     def wait_for(self, mark: Path, lines: int = 1) -> Sequence[int]:
         """Return the processes that have written their numbers into a file, when there are so many."""

@@ -1,110 +1,72 @@
-"""The local engine: jobs in this process, one after the other or a few at a time."""
+"""The local engine: jobs in threads of this process, each with its toolchain in a process of its own."""
 
 from __future__ import annotations
 
+import queue
 import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
 
-from modelfarm.build import Builder, Built
+from modelfarm.build import Builder
 from modelfarm.console import Console, Recorder
-from modelfarm.errors import FarmError, Interrupted
+from modelfarm.engines.engine import Outcome, perform
+from modelfarm.engines.slots import Need, Slots
+from modelfarm.errors import Interrupted
 from modelfarm.job import Job
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
+class LocalEngine:
+    """Runs as many jobs at a time as there are slots.
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of a job, or of a model that led to none.
-
-    `built`, or the `error` that stopped it, or the name of the job that it had to start from, which failed.
+    With one at a time, a job's output goes straight to `console`; else it is kept for its outcome.
     """
 
-    name: str
-    built: Built | None = None
-    error: FarmError | None = None
-    waited_for: str = ""
+    def __init__(self, *, slots: Slots, builder: Callable[[Callable[[], bool]], Builder],
+                 console: Console | None = None) -> None:
+        self._slots, self._builder, self._console = slots, builder, console
+        self._ended: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        self._threads: dict[str, threading.Thread] = {}
+        self._stop = threading.Event()
 
+    def start(self, job: Job) -> bool:
+        """Start a job in a thread; return False where no slot is free for it."""
+        need = Need.of(job.target)
+        if not self._slots.take(need):
+            return False
+        thread = threading.Thread(target=self._work, args=(job, need), name=job.name, daemon=True)
+        self._threads[job.key] = thread
+        thread.start()
+        return True
 
-@dataclass(frozen=True, kw_only=True)
-class LocalEngine:
-    """Runs up to `workers` jobs at a time; the output of each stays together."""
+    def ended(self) -> list[Outcome]:
+        """Wait for a job that has ended."""
+        outcomes = [self._one(self._ended.get())]
+        while not self._ended.empty():
+            outcomes.append(self._one(self._ended.get()))
+        return outcomes
 
-    workers: int
-    builder: Callable[[Callable[[], bool]], Builder]
+    def stop(self) -> None:
+        """End the running toolchains, and wait for their threads."""
+        self._stop.set()
+        for thread in list(self._threads.values()):
+            thread.join()
 
-    def run(self, jobs: Sequence[Job], console: Console) -> list[Outcome]:
-        """Run all jobs, and before them those that they start from; return the outcomes in order.
+    def _one(self, ended: Outcome | BaseException) -> Outcome:
+        if isinstance(ended, BaseException):
+            raise ended
+        assert ended.job
+        del self._threads[ended.job.key]
+        return ended
 
-        A failed job stops only those that start from it. Raises Interrupted on Ctrl-C, after every running job has
-        ended.
-        """
-        ordered = list({job.key: job for last in jobs for job in _line(last)}.values())
-        if self.workers == 1 or len(ordered) == 1:
-            return self._serial(ordered, console)
-        return self._parallel(ordered, console)
-
-    def _serial(self, jobs: Sequence[Job], console: Console) -> list[Outcome]:
-        done: dict[str, Outcome] = {}
-        for job in jobs:
-            done[job.key] = _blocked(job, done) or self._one(job, self.builder(lambda: False), console)
-        return list(done.values())
-
-    def _parallel(self, jobs: Sequence[Job], console: Console) -> list[Outcome]:
-        from concurrent.futures import ThreadPoolExecutor
-
-        stop = threading.Event()
-        builder = self.builder(stop.is_set)
-        with ThreadPoolExecutor(self.workers) as pool:
-            waiting: dict[str, Future[Outcome]] = {}
-            for job in jobs:  # what a job starts from stands before it, so no worker waits for one that never starts
-                earlier = waiting.get(job.origin.key) if job.origin else None
-                waiting[job.key] = pool.submit(self._aside, job, earlier, builder, console)
-            try:
-                return [future.result() for future in waiting.values()]
-            except BaseException:
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
-
-    def _aside(self, job: Job, earlier: Future[Outcome] | None, builder: Builder, console: Console) -> Outcome:
-        """Run a job with its output kept back, and print it in one piece."""
-        if job.origin and earlier and (blocked := _blocked(job, {job.origin.key: earlier.result()})):
-            return blocked
-        recorder = Recorder()
+    def _work(self, job: Job, need: Need) -> None:
+        console = Recorder() if self._console is None or self._slots.several else self._console
+        ended: Outcome | BaseException
         try:
-            return self._one(job, builder, recorder)
-        finally:
-            console.lines(recorder.kept)
-
-    def _one(self, job: Job, builder: Builder, console: Console) -> Outcome:
-        if found := builder.find(job):
-            return Outcome(name=job.name, built=found)
-        with console.section(f"{job.name} {job.key[:16]} in {job.runner}"):
-            try:
-                return Outcome(name=job.name, built=builder.build(job, console))
-            except Interrupted:
-                raise
-            except FarmError as error:
-                return Outcome(name=job.name, error=error)
-            except Exception as error:  # a fault of the farm's own must not end the other jobs
-                trace = "".join(traceback.format_exception(error)).rstrip()
-                return Outcome(name=job.name, error=FarmError(trace, remedy="please report this, with what is above"))
-
-
-def _line(job: Job) -> Iterator[Job]:
-    """Yield what a job starts from, then the job."""
-    if job.origin:
-        yield from _line(job.origin)
-    yield job
-
-
-def _blocked(job: Job, done: Mapping[str, Outcome]) -> Outcome | None:
-    """Return the outcome of a job whose origin failed, None where it can start."""
-    if job.origin is None or done[job.origin.key].built:
-        return None
-    return Outcome(name=job.name, waited_for=job.origin.name)
+            outcome = perform(job, self._builder, self._stop.is_set, console)
+            ended = replace(outcome, lines=tuple(console.kept)) if isinstance(console, Recorder) else outcome
+        except Interrupted as interrupted:
+            ended = interrupted
+        except BaseException as fault:
+            ended = fault
+        self._slots.give(need)
+        self._ended.put(ended)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from modelfarm.artifact import VERSION_DIGITS, Artifact
 from modelfarm.decoders.prediction import Classification, Prediction
+from modelfarm.errors import ArtifactError
 from modelfarm.gates.parity import ParityRow, by_column, by_group
 from modelfarm.job import Job, JobResult
+from modelfarm.machine import processor
 from modelfarm.report.smoke_text import smoke_text
 from modelfarm.verify import Seen, Verdict
 
@@ -32,7 +35,8 @@ def smoke_document(*, job: Job, result: JobResult | None, verdict: Verdict, size
         "schema": SCHEMA, "model": job.recipe.name, "description": job.recipe.description, "variant": job.variant,
         "precision": job.precision, "version": job.key[:VERSION_DIGITS], "key": job.key, "made_at": made_at,
         "made_from": [{"role": item.role, "name": item.name, "sha256": item.sha256} for item in job.materials],
-        "runner": job.runner, "options": dict(job.options), "random_weights": job.random_weights,
+        "runner": job.runner, "processor": processor(), "options": dict(job.options),
+        "random_weights": job.random_weights,
         "passed": verdict.passed, "verified": verdict.verified if verdict.passed else "",
         "gates": [{**asdict(gate), "reasons": list(gate.reasons)} for gate in verdict.gates],
         "worst": _rounded(verdict.worst),
@@ -77,7 +81,10 @@ def _prediction(found: Prediction) -> dict[str, Any]:
 def _previous(artifact: Artifact | None) -> dict[str, Any] | None:
     if artifact is None:
         return None
-    return {"version": artifact.version, "size": artifact.size, "latency": artifact.smoke.get("latency")}
+    latency = None
+    with suppress(ArtifactError):  # an old report that is damaged stops nothing new
+        latency = artifact.smoke.get("latency")
+    return {"version": artifact.version, "size": artifact.size, "latency": latency}
 
 
 def _rounded(value: Any) -> Any:

@@ -9,14 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from modelfarm.build import Builder
 from modelfarm.console import Console
-from modelfarm.engines.local import LocalEngine, Outcome
+from modelfarm.engines.engine import Outcome
 from modelfarm.errors import ConversionError, GateError
 from modelfarm.settings import ROOT
 from tests.runners.toolchains import make_slow_package
@@ -37,19 +35,10 @@ with door() as console:
 """
 
 
-def engine(toys: Toys, workers: int) -> LocalEngine:
-    farm = toys.farm
-
-    def builder(cancelled: Callable[[], bool]) -> Builder:
-        return Builder(store=farm.store, runners=farm.runners.of, cancelled=cancelled)
-
-    return LocalEngine(workers=workers, builder=builder)
-
-
 def run(toys: Toys, *models: str, workers: int = 2) -> tuple[list[Outcome], list[str]]:
     """Run the jobs of models; return their outcomes and the lines on the console."""
     stream = io.StringIO()
-    outcomes = engine(toys, workers).run(toys.jobs(*models), Console(stream, live=False))
+    outcomes = toys.run(toys.jobs(*models), Console(stream, live=False), at_a_time=workers)
     return outcomes, stream.getvalue().splitlines()
 
 
