@@ -75,6 +75,7 @@ class Digests:
 
     def __init__(self, folder: Path) -> None:
         """Remember in `folder`, which is made when there is something to save."""
+        self.folder = folder
         self._path = folder / "digests.json"
         self._guard = threading.Lock()
         self._entries: dict[str, _Entry] | None = None

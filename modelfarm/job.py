@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +125,13 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Inference times of one sample, in milliseconds."""
+    """Inference times of one sample, in milliseconds; `figures` is what else a runtime measured, each with its unit."""
 
     median_ms: float
     p95_ms: float
     runs: int
     sample: str
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from modelfarm import __version__
@@ -63,14 +64,15 @@ def _origin(predicate: Mapping[str, Any], key: str) -> Origin:
                   toolchain=dict(internal.get("toolchain") or {}))
 
 
-def write_manifest(folder: Path, job: Job, result: JobResult, verdict: Verdict, subjects: Sequence[Subject]) -> None:
-    """Write the manifest of an artifact of these files into `folder`."""
+def write_manifest(folder: Path, job: Job, result: JobResult, verdict: Verdict, subjects: Sequence[Subject],
+                   handed: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write the manifest of an artifact of these files into `folder`; `handed`: what earlier jobs left."""
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [_subject(subject) for subject in subjects],
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
-            "buildDefinition": _definition(job),
+            "buildDefinition": _definition(job, handed),
             "runDetails": {
                 "builder": {"id": f"urn:modelfarm:runner:{job.runner}",
                             "version": {"modelfarm": __version__, **result.versions}},
@@ -86,15 +88,17 @@ def _subject(file: Subject) -> dict[str, Any]:
     return {"name": file.name, "digest": {"sha256": file.sha256}, "annotations": {"size": file.size}}
 
 
-def _definition(job: Job) -> dict[str, Any]:
+def _definition(job: Job, handed: Mapping[str, str]) -> dict[str, Any]:
+    inputs = [(material.name, material.sha256, material.role) for material in job.materials]
+    inputs += [(name, sha256, "handed on") for name, sha256 in handed.items()]
     return {
         "buildType": "urn:modelfarm:conversion:v1",
         "externalParameters": {"model": job.recipe.name, "target": job.target.name, "variant": job.variant,
                                "precision": job.precision, "options": dict(job.options),
                                "randomWeights": job.random_weights, "recipe": dict(job.recipe.values)},
         "internalParameters": {"key": job.key, "identity": dict(job.identity), "toolchain": dict(job.provenance)},
-        "resolvedDependencies": [{"name": material.name, "digest": {"sha256": material.sha256},
-                                  "annotations": {"role": material.role}} for material in job.materials],
+        "resolvedDependencies": [{"name": name, "digest": {"sha256": sha256}, "annotations": {"role": role}}
+                                 for name, sha256, role in inputs],
     }
 
 

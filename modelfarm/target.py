@@ -32,8 +32,8 @@ class Target:
     this one what it makes. `shares` are the folders beside its own whose modules it uses too. `seconds` of wall clock,
     `memory` in bytes, `processes` and `cpus` (None: all) are what a job may use at most. `environment` is `image` where
     the toolchain exists as an image only. `device` is where the artifact runs, cpu or gpu; `otherwise` says what can be
-    done on a machine without one. `operators` is what lint holds a graph against before a conversion, None
-    where the target takes any.
+    done on a machine without one. `hands_on` are files that a job leaves to later ones, which they make quicker.
+    `operators` is what lint holds a graph against before a conversion, None where the target takes any.
 
     `ways` are the folders that can make the target, by the name of each way, the usual one first; `way_of` is the
     target that such a folder makes, empty where it is one of its own. `bridges` are the targets that bring a kind of
@@ -54,6 +54,7 @@ class Target:
     promises: tuple[str, ...]
     device: str
     otherwise: str
+    hands_on: tuple[str, ...]
     runs: bool
     seconds: int
     memory: int
@@ -233,6 +234,8 @@ _TARGET = Record(fields={
     "precisions": Field(shape=_TEXTS, required=True),
     "promises": Field(shape=_TEXTS, required=True),
     "device": Field(shape=Text(choices=("cpu", "gpu")), default="cpu"),
+    "hands_on": Field(shape=Sequence(of=Text(pattern=r"[a-z][a-z0-9._-]*", like="the name of a file")), default=[],
+                      help="files in out/ that later jobs find in in/; they are in no key"),
     "otherwise": Field(shape=Text(), default="", help="what can be done on a machine that lacks the device"),
     "runs": Field(shape=Boolean(), default=True, help="false: what it makes is built and inspected, never run"),
     "ways": Field(shape=Table(of=_FOLDER, keys=_FOLDER, least=1), default={},
@@ -275,6 +278,7 @@ def read_target(file: Path) -> Target:
     return Target(
         folder=file.parent, reads=tuple(values["reads"]), makes=values["makes"], precisions=precisions,
         promises=tuple(values["promises"]), device=values["device"], otherwise=values["otherwise"],
+        hands_on=tuple(values["hands_on"]),
         operators=values["operators"], options=_options(values["options"], precisions, ways), ways=ways,
         bridges=dict(values["bridges"]), runs=values["runs"],
         calibrates=tuple(values["calibrates"]), integer=tuple(values["integer"]), layouts=tuple(values["layouts"]),

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from modelfarm import decoders, lint, samples
+from modelfarm import decoders, handed, lint, samples
 from modelfarm.arrays import read_outputs
 from modelfarm.artifact import SMOKE, Artifact, Subject
 from modelfarm.decoders.prediction import Decoder, Outputs
@@ -51,6 +51,7 @@ class Trial:
     shell: str = ""
     _seconds: dict[str, float] = field(default_factory=dict, repr=False)
     _inputs: dict[str, str] = field(default_factory=dict, repr=False)
+    _handed: dict[str, str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -82,6 +83,7 @@ class Trial:
                 samples=[sample.name for sample in self.samples], calibration=None,
                 promises=self.job.target.promises, latency=_LATENCY, given=self._given(), lint=self.job.lint,
                 reference=self.origin is None and not self.given).write(self.scratch / "job.json")
+        self._handed.update(handed.give(self.job, self.digests.folder, self.scratch / "in"))
         if self.shell:
             self._digest_inputs()
 
@@ -126,7 +128,7 @@ class Trial:
         """Digest what the farm wrote itself; of what it copied, the digest is known."""
         for file in (self.scratch / "job.json", *(self.scratch / "in").rglob("*")):
             place = file.relative_to(self.scratch).as_posix()
-            if file.is_file() and place not in self._inputs:
+            if file.is_file() and place not in self._inputs and file.name not in self._handed:
                 with file.open("rb") as stream:
                     self._inputs[place] = hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -153,7 +155,8 @@ class Trial:
         self._report(result, verdict, previous)
         if verdict.passed:
             subjects = self._subjects(self.folder, result)
-            write_manifest(self.folder, self.job, result, verdict, subjects)
+            write_manifest(self.folder, self.job, result, verdict, subjects, self._handed)
+            handed.take(self.job, self.digests.folder, out)
             self._write_script(subjects)
         return verdict
 

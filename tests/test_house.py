@@ -25,7 +25,7 @@ FLOORS = [
     ["plan", "manifest", "report", "script"],
     ["verify", "changes", "night"],
     ["gates"],
-    ["samples"],
+    ["samples", "handed"],
     ["arrays", "pictures", "lookup", "job", "runners", "images", "lint", "edits"],
     ["toolchain", "survey"],
     ["recipe", "target"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
@@ -50,7 +50,8 @@ class Runtime:
     and quantises what goes in, and gives what comes out in the shapes of the source, dequantised.
 
     `measured` tells the seconds of the last run where the runtime's own program knows them better than a clock outside
-    it, which would count the start of a process and the files between too.
+    it, which would count the start of a process and the files between too. `figures` measures on a sample what the
+    latency of a single run does not say, such as the throughput; each figure is named with its unit.
     """
 
     run: Callable[[Arrays], Arrays]
@@ -58,6 +59,7 @@ class Runtime:
     outputs: Tuple[Tensor, ...]
     device: Device
     measured: Optional[Callable[[], float]] = None
+    figures: Optional[Callable[[Arrays], Dict[str, float]]] = None
 
     def __call__(self, inputs: Arrays) -> Arrays:
         """Run the model once."""
@@ -81,6 +83,7 @@ class Latency:
     p95_ms: float
     runs: int
     sample: str
+    figures: Dict[str, float] = field(default_factory=dict)
 
 
 def measure(runtime: Runtime, inputs: Arrays, plan: LatencyPlan, sample: str) -> Latency:
@@ -93,6 +96,7 @@ def measure(runtime: Runtime, inputs: Arrays, plan: LatencyPlan, sample: str) ->
         p95_ms=round(float(np.percentile(times, 95)), 4),
         runs=len(times),
         sample=sample,
+        figures=runtime.figures(inputs) if runtime.figures else {},
     )
 
 

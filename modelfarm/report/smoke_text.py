@@ -110,6 +110,7 @@ def _measures(document: Document) -> Iterator[str]:
         yield (f"  latency  {_figure(latency['median_ms'])} ms median, {_figure(latency['p95_ms'])} ms p95 of "
                f"{latency['runs']} runs on {latency['sample']}"
                + _change(latency["median_ms"], earlier.get("median_ms")))
+        yield from (f"           {name}: {_figure(value)}" for name, value in latency.get("figures", {}).items())
     if where := document.get("device"):
         yield f"  device   {where['used']} ({where['detail']})"
     yield f"  size     {size(document['size'], 'bytes')}" + _change(document["size"], before.get("size"))
