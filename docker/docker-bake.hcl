@@ -89,7 +89,7 @@ function "labels" {
 }
 
 group "default" {
-  targets = ["onnx", "tnn"]
+  targets = ["onnx", "tnn", "trt-rtx"]
 }
 
 target "_network" {
@@ -169,4 +169,12 @@ target "tnn" {
   args     = {SOURCE_TNN = url(SOURCE_TNN)}
   tags     = tag("tnn")
   labels   = labels("tnn", "TNN", BASE_BULLSEYE)
+}
+
+target "trt-rtx" {
+  inherits = ["_bookworm"]
+  context  = "docker/trt-rtx"
+  contexts = {trt = "docker/trt"}
+  tags     = tag("trt-rtx")
+  labels   = labels("trt-rtx", "TensorRT-RTX", BASE_BOOKWORM)
 }

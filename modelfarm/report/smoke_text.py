@@ -49,8 +49,10 @@ def _gates(document: Document) -> Iterator[str]:
     yield _title("gates", ", ".join(counts) + ("" if document["passed"] else ": not published"))
     if document["verified"] == BUILT:
         yield "  BUILT, NOT RUN: the file is whole and has the right signature; nobody has seen here what it computes"
+    said = ""
     for gate in gates:
-        first, *rest = _wrapped(gate["summary"], _WIDTH - 23)
+        repeated, said = gate["state"] == "not run" and gate["summary"] == said, gate["summary"]
+        first, *rest = _wrapped("" if repeated else gate["summary"], _WIDTH - 23)
         yield f"  {_MARKS[gate['state']]:<8} {gate['name']:<12} {first}".rstrip()
         yield from (f"{'':<23} {line}" for line in rest)
         yield from (f"{'':<23} - {reason}" for reason in gate["reasons"])
