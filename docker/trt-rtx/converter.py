@@ -8,11 +8,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import capabilities
 import enginefile
-from trtapi import RtxApi, find
 from building import BuildError, Made, Wish, build
 from jobkit import Device, FileSource, Inspected, Job, SourceError, Tensor
 from parsing import Parsed, parse
 from profiles import Range, plan, read_batch
+from trtapi import RtxApi, find
 
 PACKAGES = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
 

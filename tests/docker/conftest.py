@@ -10,6 +10,11 @@ from typing import Any
 import pytest
 from jobfolder import DOCKER
 
+from modelfarm.console import Console
+from modelfarm.runners.venv import VenvRunner
+from modelfarm.settings import from_environment
+from modelfarm.target import read_target
+
 HERE = Path(__file__).parent
 
 # The image's half is no package of the host: it comes behind everything else on the import path.
@@ -25,3 +30,13 @@ def script(toolchain: Callable[..., Any]) -> Callable[..., Any]:
         return toolchain(paths + (HERE / "scripts" / f"{name}.py").read_text(), *map(str, arguments))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def rtx_python() -> Path:
+    """Return the interpreter of the trt-rtx toolchain, installed where it is not yet."""
+    settings = from_environment()
+    target = read_target(DOCKER / "trt-rtx" / "target.yaml")
+    runner = VenvRunner(environments=settings.environments, torch_index="")
+    runner.prepare(target, Console())
+    return runner.folder(target) / "bin" / "python"
