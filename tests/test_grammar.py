@@ -49,6 +49,7 @@ targets:
                 cut_decode: true, padded_maxpool: true, strided_slices: true, half: true, split_outputs: true,
                 normalise_boxes: {output: a}}}
   tnn: {device: x86, optimize: true, threads: 2, adapt: {four_dimensions: true}}
+  trt-rtx: {compute_capabilities: ["86", "8.9"], batch: "1,4,8", tf32: false, adapt: {half: true}}
   toy: {level: 2}
 """ % ("0f" * 32))
 
