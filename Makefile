@@ -9,10 +9,12 @@ INV := $(VENV)/bin/python -m invoke
 
 # $(call flag,NAME,option): --option 'value' where the variable NAME was given.
 flag = $(if $($1),--$2 '$(subst ','\'',$($1))')
-CONVERT = $(call flag,MODEL,model) $(call flag,WEIGHTS,weights) $(call flag,OPTIONS,options) $(call flag,EXPECT,expect)
+ASKED = $(call flag,OPTIONS,options) $(call flag,PRECISION,precision) $(call flag,VIA,via)
+CONVERT = $(call flag,MODEL,model) $(call flag,WEIGHTS,weights) $(ASKED) $(call flag,EXPECT,expect)
 IMAGE = $(call flag,TARGET,target)
 WHICH = $(call flag,MODEL,model) $(IMAGE) $(call flag,VARIANT,variant) $(call flag,WEIGHTS,weights)
-TARGETS := $(patsubst docker/%/target.yaml,%,$(wildcard docker/*/target.yaml))
+# A folder that is only a way to make another target is none of its own.
+TARGETS := $(patsubst docker/%/target.yaml,%,$(shell grep -L '^way_of:' docker/*/target.yaml))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo $(TARGETS) nightly all models status show edit diff lint why reproduce job images base pull push doctor view clean gc schema test check bench setup setup-dev
@@ -21,6 +23,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  MODEL=name[,name] or all   WEIGHTS=file or random   OPTIONS=\"opset=11 simplify=false\"   EXPECT=none"
+	@echo "  PRECISION=uint8[,fp16]   VIA=way   of targets that have several"
 	@echo "  RUNNER=docker, podman, venv or auto   EXTRA_CA= WHEELHOUSE= SOURCE_<NAME>= BASE= for images: docs/images.md"
 	@echo "  MODELS_DIR= ARTIFACTS= MODELFARM_DATA= MODELFARM_CACHE= TORCH_INDEX= JOBS=2   see docs/user-guide.md"
 
@@ -56,13 +59,13 @@ lint: setup ## what TARGET=, or each target, will not take of MODEL=, before any
 	@$(INV) lint $(call flag,MODEL,model) $(IMAGE) $(call flag,WEIGHTS,weights)
 
 why: setup ## which part of the key changed since the latest artifact of MODEL=
-	@$(INV) why $(WHICH) $(call flag,OPTIONS,options) $(call flag,EXPECT,expect)
+	@$(INV) why $(WHICH) $(ASKED) $(call flag,EXPECT,expect)
 
 reproduce: setup ## make the latest artifact of MODEL= again, and compare bytes, then behaviour
 	@$(INV) reproduce $(WHICH)
 
 job: setup ## write the job folder of MODEL= to FOLDER=, as the toolchain gets it
-	@$(INV) job $(WHICH) $(call flag,OPTIONS,options) $(call flag,FOLDER,folder)
+	@$(INV) job $(WHICH) $(ASKED) $(call flag,FOLDER,folder)
 
 images: setup ## build every toolchain image, or that of TARGET=, and let it test itself
 	@$(INV) images $(IMAGE)

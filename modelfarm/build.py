@@ -91,6 +91,8 @@ class Builder:
         try:
             with console.step("prepare the samples"):
                 trial.prepare()
+            for note in trial.notes:
+                console.note(note)
             self._run(job, stage, console)
             with console.step("check the gates"):
                 verdict = trial.judge(self.store.latest(job.recipe.name, job.variant))

@@ -29,6 +29,9 @@ def contradictions(values: Mapping[str, Any], file: Path, modules: list[Path]) -
     samples = values["samples"]
     if isinstance(samples, dict) and not (samples["pictures"] or samples["arrays"] or samples["random"]):
         yield ("samples",), "names no sample at all: give pictures, arrays or random"
+    calibration = values["calibration"]
+    if isinstance(calibration, dict) and not (calibration["pictures"] or calibration["arrays"]):
+        yield ("calibration",), "names nothing: give pictures or arrays"
 
 
 def _valid_items(table: Any) -> Iterator[tuple[str, dict[str, Any]]]:

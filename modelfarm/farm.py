@@ -37,7 +37,7 @@ from modelfarm.settings import ROOT, Settings, positive
 from modelfarm.store import Store
 from modelfarm.summary import print_findings, print_lint, print_outcomes, print_status
 from modelfarm.survey import surveys
-from modelfarm.target import TOOLCHAINS, Target, choose_target, read_targets
+from modelfarm.target import TOOLCHAINS, Target, choose_made, choose_target, read_targets
 
 if TYPE_CHECKING:
     from modelfarm import images
@@ -102,7 +102,7 @@ class Farm:
             raise UsageError("WEIGHTS= names one file, but MODEL= several models", remedy="convert them one by one")
         for name in names:
             recipe_file(self.settings.models, name)
-        planner = self.planner(choose_target(self.targets, target), request, console)
+        planner = self.planner(choose_made(self.targets, target), request, console)
         self.store.sweep()
         jobs, outcomes = self._plan(planner.jobs, names)
         outcomes += self.run(jobs, Blocks(console), console, at_a_time=self.settings.jobs or 1)
@@ -114,9 +114,10 @@ class Farm:
         gpu, feeding = self.runners.gpu(target), None  # a machine without one is told so before all else
         if target.needs:
             needed = choose_target(self.targets, target.needs.target)
-            feeding = self.planner(needed, replace(request, options=""), console)
+            feeding = self.planner(needed, replace(request, options="", precision="", via=""), console)
         return Planner(target=target, runner=self.runners.of(target), lookup=self.lookup, digests=self.digests,
-                       request=request, progress=console.meter("download the weights"), feeding=feeding, gpu=gpu)
+                       request=request, progress=console.meter("download the weights"), feeding=feeding, gpu=gpu,
+                       beside=lambda name: self.planner(choose_target(self.targets, name), request, console))
 
     def matrix(self, request: Request, console: Console) -> Matrix:
         """Return what plans every variant that recipes name."""
@@ -202,7 +203,7 @@ class Farm:
         """Plan the jobs of one model."""
         recipe = self.recipe(only(parse_models(model, self.models())))
         try:
-            return list(self.planner(choose_target(self.targets, target), request, console).jobs(recipe))
+            return list(self.planner(choose_made(self.targets, target), request, console).jobs(recipe))
         finally:
             self.digests.save()
 

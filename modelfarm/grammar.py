@@ -122,6 +122,13 @@ SAMPLES = Record(fields={
     "random": Field(shape=Integer(minimum=0, maximum=100), default=2, help="how many random tensors"),
     "seed": Field(shape=Integer(minimum=0), default=0),
 })
+CALIBRATION = Record(fields={
+    "pictures": Field(shape=_TEXTS, default=[], help="patterns of picture files"),
+    "arrays": Field(shape=_TEXTS, default=[], help="patterns of .npz files, for inputs that are no pictures"),
+    "variations": Field(shape=Integer(minimum=0, maximum=100), default=0,
+                        help="how many cuts, mirrored or in other light, are made of each picture beside itself"),
+    "seed": Field(shape=Integer(minimum=0), default=0),
+})
 _DEFAULT_SAMPLES = {"pictures": [], "arrays": [], "random": 2, "seed": 0}
 
 
@@ -137,8 +144,7 @@ def recipe_shape(targets: Mapping[str, Shape]) -> Record:
                          required=True, help="output names, in the model's order"),
         "decoder": Field(shape=DECODER, help="what makes predictions of the outputs"),
         "samples": Field(shape=SAMPLES, default=_DEFAULT_SAMPLES, help="what the conversion is proven on"),
-        "calibration": Field(shape=Record(fields={"pictures": Field(shape=_TEXTS, default=[])}),
-                             help="pictures that quantisation is calibrated on"),
+        "calibration": Field(shape=CALIBRATION, help="what the ranges of a quantised model are measured on"),
         "expect": Field(shape=Table(of=EXPECTED), default={}, help="golden results, by sample"),
         "limits": Field(shape=Sequence(of=LIMIT), default=[], help="wider parity limits, each with a reason"),
         "targets": Field(shape=Record(fields={name: Field(shape=shape, help=f"options of the {name} target")

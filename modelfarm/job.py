@@ -13,6 +13,7 @@ from modelfarm.recipe import Input, Output, Recipe
 from modelfarm.target import Target
 
 REFERENCE = "reference.npz"  # the source's outputs on the samples
+OTHER_OUTPUTS = {"batch", "keep", "remove", "exported", "cut_decode", "split_outputs", "normalise_boxes"}  # edits
 SCHEMA = 1  # of job.json, result.json and the key: raise it when any of them changes its meaning
 
 
@@ -34,7 +35,8 @@ class Job:
 
     `provenance` is what else is known of the toolchain; `seconds` are what the job may take; `origin` is the job whose
     artifact this one starts from, instead of the source; `keeps` are files of out/ that the artifact keeps for others;
-    `lint` is what the target that reads the artifact takes of it, with that target's title.
+    `lint` is what the target that reads the artifact takes of it, with that target's title. `bridged` says that the
+    origin is the source itself, brought to another format.
     """
 
     recipe: Recipe
@@ -51,6 +53,7 @@ class Job:
     identity: Mapping[str, Any]
     key: str
     origin: Job | None = None
+    bridged: bool = False
     keeps: tuple[str, ...] = ()
     lint: Mapping[str, Any] | None = None
 
@@ -64,6 +67,23 @@ class Job:
         """Return the axes left open, by input name and axis number."""
         axes = self.options.get("dynamic") or {}
         return {name: {int(axis): label for axis, label in table.items()} for name, table in axes.items()}
+
+    @property
+    def tells_reference(self) -> bool:
+        """Return whether the job's own toolchain tells the reference, by running what the job reads.
+
+        Elsewhere it is that of the job's origin, which comes from the source. But a source that was brought to another
+        format knows only the recipe's samples and its own outputs: what open axes add, and what edits make of outputs,
+        the toolchain that does it has to tell, by the graph that it starts from.
+        """
+        if self.origin is None:
+            return True
+        return self.bridged and bool(self.dynamic or OTHER_OUTPUTS & set(self.options.get("edit") or {}))
+
+    @property
+    def line(self) -> tuple[Job, ...]:
+        """Return what the job starts from, the first first, and the job itself."""
+        return (*(self.origin.line if self.origin else ()), self)
 
     def having(self, role: str) -> tuple[Material, ...]:
         """Return the materials of one role."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,40 +12,28 @@ from typing import Any
 from modelfarm import edits
 from modelfarm.contradictions import axis_problems
 from modelfarm.digest import Digests, key_of
-from modelfarm.document import Document
-from modelfarm.errors import MachineError, UsageError
+from modelfarm.errors import MachineError, RecipeError, UsageError
 from modelfarm.gpu import Gpu
 from modelfarm.job import REFERENCE, SCHEMA, Job, Material
 from modelfarm.lookup import Lookup, Progress
 from modelfarm.neighbours import neighbours
 from modelfarm.recipe import Recipe, TorchSource
+from modelfarm.request import RANDOM, Request, parse_models
 from modelfarm.runners import Runner
 from modelfarm.target import Target
 
-RANDOM = "random"  # WEIGHTS=random
+__all__ = ["RANDOM", "Planner", "Request", "parse_models"]
+
 _RECIPE_PARTS = ("inputs", "outputs", "decoder", "samples", "expect", "limits")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the command line asks for, beside models and target; `edit` are edits of the graph."""
-
-    weights: str = ""
-    options: str = ""
-    expect: str = ""
-    edit: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.expect not in ("", "none"):
-            raise UsageError(f"EXPECT={self.expect} is not known; the only value is none",
-                             remedy="EXPECT=none says that the recipe's golden results do not describe these weights")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Planner:
-    """Plans jobs for one target; `feeding` plans those whose artifacts this target's jobs start from.
+    """Plans jobs for one target.
 
-    `gpu` is the GPU that the target's artifacts are made for, None where they are for any machine.
+    `feeding` plans those whose artifacts this target's jobs start from; `beside` gives what plans for another toolchain
+    by its name: another way to make the target, or what brings a source to what the target reads. `gpu` is the GPU that
+    the target's artifacts are made for, None where they are for any machine.
     """
 
     target: Target
@@ -55,12 +43,13 @@ class Planner:
     request: Request
     progress: Progress | None = None
     feeding: Planner | None = None
+    beside: Callable[[str], Planner] | None = None
     gpu: Gpu | None = None
 
     @cached_property
     def given(self) -> dict[str, Any]:
         """Return the options of the command line; raises UsageError where the target does not know them."""
-        return _parse_options(self.request.options, self.target)
+        return self.request.given(self.target)
 
     @cached_property
     def toolchain(self) -> Mapping[str, Any]:
@@ -79,34 +68,67 @@ class Planner:
         _ = self.toolchain
 
     def jobs(self, recipe: Recipe) -> Iterator[Job]:
-        """Yield the jobs of a recipe, one for each precision.
+        """Yield the jobs of a recipe, one for each way and precision.
 
         Raises UsageError where the target does not read the recipe's source or an option is off,
         MachineError where files are missing.
         """
-        if self.feeding is None:
-            self._check_source(recipe)
-        given, edited = self.given, dict(self.request.edit)
+        given = self.given
         for where, message in axis_problems(recipe.values["inputs"], {self.target.name: given}):
             raise UsageError(f"OPTIONS: {'.'.join(map(str, where[2:]))}: {message}")
-        usual = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {})}
-        options = {**usual, **given}
+        usual = self._usual(recipe)
+        first = next(iter(self.target.ways), "")
+        own = _listed(usual.get("via") or first)
+        unnamed = own[0] if len(own) == 1 else first
         changed = {name: value for name, value in given.items() if value != usual.get(name)}
-        changed |= edited
+        changed = {name: value for name, value in changed.items() if name not in ("precision", "seconds", "via")}
+        for way in _listed(given.get("via") or own):
+            planner = self._by(self.target.ways.get(way, self.target.name))
+            yield from planner._made(recipe, {**usual, **given}, changed, "" if way == unnamed else way)
+
+    def _by(self, name: str) -> Planner:
+        if name == self.target.name:
+            return self
+        assert self.beside is not None
+        return self.beside(name)
+
+    def _usual(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the options that a recipe has for the target, with the target's defaults."""
+        return {**self.target.defaults, **(recipe.targets.get(self.target.makes_for) or {})}
+
+    def _made(self, recipe: Recipe, options: Mapping[str, Any], changed: Mapping[str, Any], way: str) -> Iterator[Job]:
+        """Yield the jobs of one way, which shows in their variants where it is not the recipe's own."""
+        edited, plain, options = dict(self.request.edit), recipe, dict(options)
         recipe, options = edits.planned(recipe, options, edited)
         seconds = options.pop("seconds", None) or self.target.seconds
-        precisions = options.pop("precision", self.target.precisions[0])
-        precisions = [precisions] if isinstance(precisions, str) else list(dict.fromkeys(precisions))
-        origin = self.feeding.feed(recipe, self.target, options.get("adapt") or {}) if self.feeding else None
-        recipe = origin.recipe if origin else recipe  # with the batch that it starts from
-        materials = (*(() if origin else self._source(recipe)), *self._materials(recipe))
+        precisions = _listed(options.pop("precision", self.target.precisions[0]))
+        options.pop("via", None)
+        origin = self._origin(plain, options)
+        if origin and self.feeding:
+            recipe = origin.recipe  # with the batch that it starts from
+        materials = self._materials(recipe, origin)
         for precision in precisions:
-            yield self._job(recipe, precision, options, self._variant(precision, changed), materials, seconds,
-                            origin=origin)
+            variant = self._variant(precision, {**changed, **edited}, way)
+            yield self._job(recipe, precision, options, variant, materials, seconds, origin=origin)
+
+    def _origin(self, recipe: Recipe, options: Mapping[str, Any]) -> Job | None:
+        """Return the job that the jobs of a recipe start from, None where that is its source.
+
+        Raises UsageError where nothing leads from the source to the target.
+        """
+        if self.feeding:
+            return self.feeding.feed(recipe, self.target, options.get("adapt") or {})
+        kind = recipe.source.kind
+        if kind in self.target.reads:
+            return None
+        if kind not in self.target.bridges:
+            raise UsageError(f"target {self.target.name} cannot read a {kind} source, "
+                             f"as {recipe.name} has; it reads {' and '.join(self.target.reads)}")
+        return self._by(self.target.bridges[kind]).bring(recipe)
 
     def fed(self, recipe: Recipe, reader: Target) -> Iterator[Job]:
         """Yield the job whose artifact another target starts from, with the edits that the recipe has for it."""
-        usual = {**reader.defaults, **(recipe.targets.get(reader.name) or {})}
+        usual = {**reader.defaults, **(recipe.targets.get(reader.makes_for) or {})}
         yield self.feed(recipe, reader, usual.get("adapt") or {})
 
     def feed(self, recipe: Recipe, reader: Target, adapt: Mapping[str, Any]) -> Job:
@@ -115,31 +137,37 @@ class Planner:
         `adapt` are the edits that the reader wants. The job keeps the source's outputs, which the reader's gates
         compare with, and holds the graph against what the reader takes.
         """
-        self._check_source(recipe)
         if not self.target.runs:
             raise UsageError(f"target {reader.name} cannot start from {self.target.name}, whose artifacts are built "
                              "and not run: nobody has seen what they compute")
         assert reader.needs is not None
-        options = {**self.target.defaults, **(recipe.targets.get(self.target.name) or {}), **reader.needs.options}
+        options = {**self._usual(recipe), **reader.needs.options}
         if adapt:
             options["edit"] = {**(options.get("edit") or {}), **adapt}
+        return self._kept(recipe, options, [self.target.name, "for", reader.name], reader)
+
+    def bring(self, recipe: Recipe) -> Job:
+        """Return the job that brings a source to what other targets read; it keeps the source's outputs for them."""
+        return self._kept(recipe, self._usual(recipe), [self.target.makes, "from", recipe.source.kind], None)
+
+    def _kept(self, recipe: Recipe, options: dict[str, Any], parts: Sequence[str], reader: Target | None) -> Job:
+        plain = recipe
         recipe, options = edits.planned(recipe, options, {})
         seconds, precision = options.pop("seconds", None) or self.target.seconds, self.target.precisions[0]
         options.pop("precision", None)
-        parts = [self.target.name, "for", reader.name, *([RANDOM] if self._random else [])]
-        materials = (*self._source(recipe), *self._materials(recipe))
-        return self._job(recipe, precision, options, "-".join(parts), materials, seconds, reader=reader)
-
-    def _check_source(self, recipe: Recipe) -> None:
-        if recipe.source.kind not in self.target.reads:
-            raise UsageError(f"target {self.target.name} cannot read a {recipe.source.kind} source, "
-                             f"as {recipe.name} has; it reads {' and '.join(self.target.reads)}")
+        variant = "-".join([*parts, *([RANDOM] if self._random else [])])
+        origin = self._origin(plain, options)
+        return self._job(recipe, precision, options, variant, self._materials(recipe, origin), seconds, origin=origin,
+                         reader=reader, kept=True)
 
     def _job(self, recipe: Recipe, precision: str, options: Mapping[str, Any], variant: str,
              materials: tuple[Material, ...], seconds: int, *, origin: Job | None = None,
-             reader: Target | None = None) -> Job:
+             reader: Target | None = None, kept: bool = False) -> Job:
         waived = self.request.expect == "none"
         lint = {"title": reader.title, "operators": reader.operators} if reader and reader.operators else None
+        calibrated = precision in self.target.calibrates
+        if calibrated:
+            materials = (*materials, *self._calibration(recipe, variant))
         identity = {
             "schema": SCHEMA, "model": recipe.name, "target": self.target.name, "precision": precision,
             "source": {"artifact": origin.key} if origin else _source_identity(recipe), "options": dict(options),
@@ -148,26 +176,30 @@ class Planner:
             "materials": [[material.role, material.name, material.sha256] for material in materials],
             "toolchain": self.toolchain,
         }
+        if calibrated:
+            identity["calibration"] = {"variations": recipe.calibration.variations, "seed": recipe.calibration.seed}
         if self.gpu:
             identity["gpu"] = self.gpu.identity
-        if reader:
-            identity["feeds"] = {"target": reader.name, "takes": key_of(lint)}
+        if kept:
+            identity["feeds"] = {"target": reader.name, "takes": key_of(lint)} if reader else {}
         return Job(recipe=recipe, target=self.target, precision=precision, options=options, materials=materials,
                    variant=variant, random_weights=self._random, golden_waived=waived, runner=self.runner.name,
                    seconds=seconds, provenance=self.provenance, identity=identity,
-                   key=key_of(identity), origin=origin, keeps=(REFERENCE,) if reader else (), lint=lint)
+                   key=key_of(identity), origin=origin, bridged=bool(origin) and not self.feeding,
+                   keeps=(REFERENCE,) if kept else (), lint=lint)
 
     @property
     def _random(self) -> bool:
         return self.request.weights == RANDOM
 
-    def _variant(self, precision: str, changed: Mapping[str, Any]) -> str:
+    def _variant(self, precision: str, changed: Mapping[str, Any], way: str) -> str:
         """Name the variant; what OPTIONS changes of the recipe shows, so that `latest` is never an experiment."""
-        parts = [self.target.name]
+        parts = [self.target.makes_for]
         if len(self.target.precisions) > 1:
             parts.append(precision)
-        parts += [name if value == name else f"{name}{_brief(value)}" for name, value in sorted(changed.items())
-                  if name not in ("precision", "seconds")]
+        if way:
+            parts.append(way)
+        parts += [name if value == name else f"{name}{_brief(value)}" for name, value in sorted(changed.items())]
         return "-".join([*parts, RANDOM] if self._random else parts)
 
     def _source(self, recipe: Recipe) -> Iterator[Material]:
@@ -182,7 +214,10 @@ class Planner:
         else:
             yield self._material("source", self._weights(recipe))
 
-    def _materials(self, recipe: Recipe) -> Iterator[Material]:
+    def _materials(self, recipe: Recipe, origin: Job | None) -> tuple[Material, ...]:
+        return (*(() if origin else self._source(recipe)), *self._samples(recipe))
+
+    def _samples(self, recipe: Recipe) -> Iterator[Material]:
         samples = {"pictures": recipe.samples.pictures, "arrays": recipe.samples.arrays}
         for role, files in self.lookup.matching_all(samples, recipe.folder).items():
             yield from (self._material(role, file) for file in files)
@@ -190,6 +225,16 @@ class Planner:
             yield self._material("decoder", recipe.decoder.module)
         if recipe.decoder and recipe.decoder.options.get("labels"):
             yield self._material("labels", recipe.folder / recipe.decoder.options["labels"])
+
+    def _calibration(self, recipe: Recipe, variant: str) -> Iterator[Material]:
+        choice = recipe.calibration
+        if not (choice.pictures or choice.arrays):
+            raise RecipeError(f"{recipe.name} has no `calibration`, and {variant} measures its ranges on such samples",
+                              remedy="name pictures like those that the model will see, at best some dozens: "
+                                     "calibration: {pictures: [calibration/*.png]}; docs/quantisation.md says more")
+        groups = {"calibration pictures": choice.pictures, "calibration arrays": choice.arrays}
+        for role, files in self.lookup.matching_all(groups, recipe.folder).items():
+            yield from (self._material(role, file) for file in files)
 
     def _weights(self, recipe: Recipe) -> Path:
         if self.request.weights:
@@ -212,20 +257,9 @@ def _source_identity(recipe: Recipe) -> dict[str, Any]:
     return {"kind": source.kind}
 
 
-def _parse_options(text: str, target: Target) -> dict[str, Any]:
-    """Read OPTIONS="opset=11 simplify=false" against the target's options; raises UsageError."""
-    if not text.strip():
-        return {}
-    pairs = [word.partition("=") for word in text.split()]
-    if broken := [name for name, equals, _ in pairs if not equals]:
-        raise UsageError(f"OPTIONS: {broken[0]!r} has no value",
-                         remedy='write OPTIONS="name=value name=value", with no space inside a value')
-    document = Document(Path("OPTIONS"), "\n".join(f"{name}: {value}" for name, _, value in pairs))
-    values = document.read(target.options)
-    if document.problems:
-        said = (": ".join(part for part in (problem.where, problem.message) if part) for problem in document.problems)
-        raise UsageError("; ".join(f"OPTIONS: {words}" for words in said))
-    return {name: values[name] for name, _, _ in pairs}
+def _listed(value: Any) -> list[str]:
+    """Return one name, or the list of several, as a list without repetitions."""
+    return [value] if isinstance(value, str) else list(dict.fromkeys(value))
 
 
 def _brief(value: Any) -> str:
@@ -235,11 +269,3 @@ def _brief(value: Any) -> str:
     if isinstance(value, str | int | float):
         return "" if value is True else re.sub(r"[^A-Za-z0-9.]+", "_", str(value))
     return f"-{key_of(value)[:6]}"
-
-
-def parse_models(text: str, known: Sequence[str]) -> list[str]:
-    """Split MODEL= into names: one, several with commas, or `all`; raises UsageError where it is empty."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UsageError("which model?", remedy=f"say MODEL=name, MODEL=a,b or MODEL=all; known: {', '.join(known)}")
-    return list(known) if names == ["all"] else list(dict.fromkeys(names))

@@ -111,6 +111,19 @@ class SampleChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationChoice:
+    """What the ranges of a quantised model are measured on: patterns of pictures and arrays.
+
+    Each picture counts with as many `variations` of it beside, drawn from `seed`.
+    """
+
+    pictures: tuple[str, ...] = ()
+    arrays: tuple[str, ...] = ()
+    variations: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limit:
     """A wider parity limit, with its reason; `unit` and `measure` as in the verification report."""
 
@@ -133,7 +146,7 @@ class Recipe:
     outputs: tuple[Output, ...]
     decoder: DecoderChoice | None
     samples: SampleChoice
-    calibration: tuple[str, ...]
+    calibration: CalibrationChoice
     expect: Mapping[str, Any]
     limits: tuple[Limit, ...]
     targets: Mapping[str, Mapping[str, Any]]
@@ -186,7 +199,7 @@ def _build(values: dict[str, Any], folder: Path, modules: list[Path]) -> Recipe:
         decoder=_decoder(decoder, folder) if decoder else None,
         samples=SampleChoice(pictures=tuple(samples["pictures"]), arrays=tuple(samples["arrays"]),
                              random=samples["random"], seed=samples["seed"]),
-        calibration=tuple((values["calibration"] or {}).get("pictures", ())),
+        calibration=_calibration(values["calibration"]),
         expect=values["expect"],
         limits=tuple(Limit(**entry) for entry in values["limits"]),
         targets=values["targets"], values=values)
@@ -221,6 +234,13 @@ def _outputs(values: Any) -> tuple[Output, ...]:
         return tuple(Output(name=name) for name in values)
     return tuple(Output(name=name, shape=tuple(entry["shape"]) if entry["shape"] else None, dtype=entry["dtype"])
                  for name, entry in values.items())
+
+
+def _calibration(values: dict[str, Any] | None) -> CalibrationChoice:
+    if not values:
+        return CalibrationChoice()
+    return CalibrationChoice(pictures=tuple(values["pictures"]), arrays=tuple(values["arrays"]),
+                             variations=values["variations"], seed=values["seed"])
 
 
 def _decoder(values: dict[str, Any], folder: Path) -> DecoderChoice:

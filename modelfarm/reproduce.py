@@ -71,13 +71,12 @@ class Replanner(Planner):
 
         Raises MachineError naming what is not as it was: then it would make another.
         """
-        adapt = self.origin.options.get("adapt") or {}
-        origin = self.feeding.feed(recipe, self.target, adapt) if self.feeding else None
-        materials = (*(() if origin else self._source(recipe)), *self._materials(recipe))
-        seconds = (recipe.targets.get(self.target.name) or {}).get("seconds") or self.target.seconds
+        seconds = (recipe.targets.get(self.target.makes_for) or {}).get("seconds") or self.target.seconds
         reader = self.targets.get(self.origin.identity.get("feeds", {}).get("target", ""))
-        job = self._job(recipe, self.origin.precision, self.origin.options, self.artifact.variant, materials, seconds,
-                        origin=origin, reader=reader)
+        origin = self._origin(recipe, self.origin.options)
+        job = self._job(recipe, self.origin.precision, self.origin.options, self.artifact.variant,
+                        self._materials(recipe, origin), seconds, origin=origin, reader=reader,
+                        kept="feeds" in self.origin.identity)
         if found := list(changes(self.origin.identity, job.identity)):
             raise self._refusal(found)
         return job
@@ -201,7 +200,7 @@ def empty_folder(text: str) -> Path:
 
 def choose(jobs: Sequence[Job], variant: str) -> Job:
     """Return the job of a variant, or the only one; those that they start from count too. Raises UsageError."""
-    known = {job.variant: job for job in (*jobs, *(job.origin for job in jobs if job.origin))}
+    known = {job.variant: job for last in jobs for job in last.line}
     if not variant and len(jobs) == 1:
         return jobs[0]
     if variant not in known:
@@ -212,7 +211,8 @@ def choose(jobs: Sequence[Job], variant: str) -> Job:
 
 def usual_variant(target: Target) -> str:
     """Return the variant that a target makes where nothing is asked for."""
-    return target.name if len(target.precisions) == 1 else f"{target.name}-{target.precisions[0]}"
+    name = target.makes_for
+    return name if len(target.precisions) == 1 else f"{name}-{target.precisions[0]}"
 
 
 def _alike(fresh: Trial, artifact: Artifact) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from modelfarm.arrays import read_rows
 from modelfarm.decoders.prediction import Placement
 from modelfarm.errors import RecipeError
-from modelfarm.pictures import fit, normalise, read, size_of
+from modelfarm.pictures import Pixels, fit, normalise, read, size_of
 from modelfarm.recipe import Input, SampleChoice
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -51,8 +51,8 @@ def prepare(inputs: Sequence[Input], choice: SampleChoice, pictures: Sequence[Pa
     sample depend on the seed and its name only. Raises RecipeError for files that do not fit.
     """
     singles = [
-        *(_from_picture(inputs, choice.seed, file) for file in pictures),
-        *(sample for file in arrays for sample in _from_arrays(inputs, file, dynamic, choice.all_rows)),
+        *(from_picture(inputs, choice.seed, file) for file in pictures),
+        *(sample for file in arrays for sample in from_arrays(inputs, file, dynamic, all_rows=choice.all_rows)),
         *(_from_chance(inputs, choice.seed, f"random-{index}") for index in range(choice.random)),
     ]
     samples = [*singles, *_stacked(singles, dynamic), *_resized(inputs, choice.seed, dynamic)]
@@ -74,7 +74,9 @@ def other_size(side: int) -> int:
     return half if half != side else side * 2
 
 
-def _from_picture(inputs: Sequence[Input], seed: int, file: Path) -> Sample:
+def from_picture(inputs: Sequence[Input], seed: int, file: Path,
+                 change: Callable[[Pixels], Pixels] | None = None) -> Sample:
+    """Make a sample of a picture, which `change` may change first; inputs that take none get numbers from `seed`."""
     if not any(entry.picture for entry in inputs):
         raise RecipeError(f"{file.name}: no input takes pictures",
                           remedy="give an input `picture:`, or name .npz files under samples.arrays")
@@ -82,14 +84,16 @@ def _from_picture(inputs: Sequence[Input], seed: int, file: Path) -> Sample:
     for entry in inputs:
         tensors[entry.name] = _random(entry, seed, file.name)
         if entry.picture:
-            pixels, placement = fit(read(file, entry.picture.color), size_of(entry.shape, entry.layout), entry.picture)
+            seen = read(file, entry.picture.color)
+            pixels, placement = fit(change(seen) if change else seen, size_of(entry.shape, entry.layout), entry.picture)
             tensors[entry.name] = _batch([normalise(pixels, entry)] * entry.shape[0])
             placements += [(placement,) * entry.shape[0]]
     return Sample(name=file.name, group=file.name, tensors=tensors, placements=placements[0],
                   pictures=(file,) * len(placements[0]))
 
 
-def _from_arrays(inputs: Sequence[Input], file: Path, dynamic: Axes, all_rows: bool) -> Iterator[Sample]:
+def from_arrays(inputs: Sequence[Input], file: Path, dynamic: Axes, *, all_rows: bool) -> Iterator[Sample]:
+    """Yield a sample for each batch of rows of an array file; raises RecipeError where they do not fit."""
     rows = read_rows(file, inputs, dynamic, all_rows=all_rows)
     for index in range(rows.batches):
         tensors = {entry.name: np.ascontiguousarray(_cut(rows.arrays[entry.name], index, entry.shape[0]))

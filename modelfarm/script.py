@@ -91,6 +91,8 @@ def asked(job: Job) -> dict[str, str]:
     words = {"MODEL": job.recipe.name, "TARGET": _reader(job)}
     if len(job.target.precisions) > 1 or job.keeps:
         words["VARIANT"] = job.variant
+    if job.target.way:
+        words["VIA"] = job.target.way
     if options := "" if job.keeps else _options(job):
         words["OPTIONS"] = options
     if weights := "random" if job.random_weights else _other_weights(job):
@@ -100,12 +102,15 @@ def asked(job: Job) -> dict[str, str]:
 
 def _reader(job: Job) -> str:
     """Return the target that has the job planned: another one, where the job's artifact is what that one reads."""
-    return job.variant.partition("-for-")[2].removesuffix("-random") if job.keeps else job.target.name
+    if not job.keeps:
+        return job.target.makes_for
+    maker, brings, _ = job.variant.partition("-from-")
+    return maker if brings else job.variant.partition("-for-")[2].removesuffix("-random")
 
 
 def _options(job: Job) -> str:
     """Return what OPTIONS= must say, so that the recipe as it is gives the job's options."""
-    usual = {**job.target.defaults, **(job.recipe.targets.get(job.target.name) or {})}
+    usual = {**job.target.defaults, **(job.recipe.targets.get(job.target.makes_for) or {})}
     asked = {name: value for name, value in job.options.items() if value != usual.get(name)}
     precisions = usual.get("precision", job.target.precisions[0])
     if job.precision not in ([precisions] if isinstance(precisions, str) else precisions):

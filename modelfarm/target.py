@@ -36,10 +36,10 @@ class Target:
     `operators` is what lint holds a graph against before a conversion, None where the target takes any.
 
     `ways` are the folders that can make the target, by the name of each way, the usual one first; `way_of` is the
-    target that such a folder makes, empty where it is one of its own. `bridges` are the targets that bring a kind of
-    source, which this one does not read, to what it reads. `calibrates` are the precisions that want calibration
-    samples, `integer` those whose inputs and outputs are integers with a scale and a zero point; `layouts` are the
-    orders of axes that a file may have beside the recipe's own.
+    target that such a folder makes in its `way`, both empty where it is one of its own. `bridges` are the targets that
+    bring a kind of source, which this one does not read, to what it reads. `calibrates` are the precisions that want
+    calibration samples, `integer` those whose inputs and outputs are integers with a scale and a zero point; `layouts`
+    are the orders of axes that a file may have beside the recipe's own.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Target:
     defaults: Mapping[str, Any]
     ways: Mapping[str, str] = field(default_factory=dict)
     way_of: str = ""
+    way: str = ""
     bridges: Mapping[str, str] = field(default_factory=dict)
     calibrates: tuple[str, ...] = ()
     integer: tuple[str, ...] = ()
@@ -300,7 +301,8 @@ def _way(document: Document, values: Mapping[str, Any], folder: Path) -> Target:
         document.complain(("way_of",), f"{made} is no target that names {folder.name} among its `ways`")
     document.raise_problems()
     assert target is not None
-    return replace(target, folder=folder, ways={}, way_of=made, **_own(values, folder))
+    way = next(name for name, place in target.ways.items() if place == folder.name)
+    return replace(target, folder=folder, ways={}, way_of=made, way=way, **_own(values, folder))
 
 
 def _complain_of_precisions(document: Document, values: Any) -> None:
@@ -357,3 +359,12 @@ def choose_target(targets: Mapping[str, Target], name: str) -> Target:
     if name not in targets:
         raise UsageError(f"there is no target {name!r}; {nearest(name, targets)}")
     return targets[name]
+
+
+def choose_made(targets: Mapping[str, Target], name: str) -> Target:
+    """Return a target to make by name; raises UsageError where it is only a way to make another one."""
+    target = choose_target(targets, name)
+    if target.way_of:
+        raise UsageError(f"{name} is a way to make {target.way_of}, not a target",
+                         remedy=f"make {target.way_of} VIA={target.way}")
+    return target

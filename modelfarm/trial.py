@@ -13,11 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from modelfarm import decoders, handed, lint, samples
+from modelfarm import calibration, decoders, handed, lint, samples
 from modelfarm.arrays import read_outputs
 from modelfarm.artifact import SMOKE, Artifact, Subject
 from modelfarm.decoders.prediction import Decoder, Outputs
 from modelfarm.digest import Digests
+from modelfarm.gates.signature import Form
 from modelfarm.job import REFERENCE, Job, JobResult, JobSpec, read_result
 from modelfarm.manifest import write_manifest
 from modelfarm.recipe import TorchSource
@@ -39,7 +40,8 @@ class Trial:
 
     `scratch` is the job folder of the contract, `folder` what becomes the artifact, `origin` the artifact that the job
     starts from, where it does not start from the source. `given` are files made earlier, which are then run instead of
-    converting. `shell` are the lines that run the job folder "$JOB", for reproduce.sh.
+    converting. `shell` are the lines that run the job folder "$JOB", for reproduce.sh. `notes` is what a user should
+    know of what was prepared.
     """
 
     job: Job
@@ -52,6 +54,7 @@ class Trial:
     _seconds: dict[str, float] = field(default_factory=dict, repr=False)
     _inputs: dict[str, str] = field(default_factory=dict, repr=False)
     _handed: dict[str, str] = field(default_factory=dict, repr=False)
+    notes: list[str] = field(default_factory=list, repr=False)
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -80,12 +83,24 @@ class Trial:
         recipe = self.job.recipe
         JobSpec(model=recipe.name, target=self.job.target.name, variant=self.job.variant, precision=self.job.precision,
                 source=self._source(), options=self.job.options, inputs=recipe.inputs, outputs=recipe.outputs,
-                samples=[sample.name for sample in self.samples], calibration=None,
+                samples=[sample.name for sample in self.samples], calibration=self._calibration(),
                 promises=self.job.target.promises, latency=_LATENCY, given=self._given(), lint=self.job.lint,
-                reference=self.origin is None and not self.given).write(self.scratch / "job.json")
+                reference=self.job.tells_reference and not self.given).write(self.scratch / "job.json")
         self._handed.update(handed.give(self.job, self.digests.folder, self.scratch / "in"))
         if self.shell:
             self._digest_inputs()
+
+    def _calibration(self) -> str | None:
+        """Write the calibration set and return its place, None where the precision wants none."""
+        job, place = self.job, "in/calibration.npz"
+        if job.precision not in job.target.calibrates:
+            return None
+        with self._timed("prepare the calibration set"):
+            count, notes = calibration.write(
+                job.recipe.inputs, job.recipe.calibration, _paths(job, "calibration pictures"),
+                _paths(job, "calibration arrays"), self.scratch / place)
+        self.notes.extend([*notes, f"calibration: {count} inputs"])
+        return place
 
     def _source(self) -> Mapping[str, Any]:
         if self.origin:
@@ -145,6 +160,7 @@ class Trial:
         """
         out = self.scratch / "out"
         result = self.result
+        self._hand_on_reference()
         if self.job.lint:
             lint.check(lint.read_findings(result.facts), self.job.lint["title"])
         with self._timed("check the gates"):
@@ -163,7 +179,8 @@ class Trial:
     def _write_script(self, subjects: Sequence[Subject]) -> None:
         if self.shell:
             file = self.folder / NAME
-            file.write_text(script(self.job, self.shell, self._inputs, subjects), encoding="utf-8")
+            made = [subject for subject in subjects if subject.name != REFERENCE or self.job.tells_reference]
+            file.write_text(script(self.job, self.shell, self._inputs, made), encoding="utf-8")
             file.chmod(0o755)
 
     def _subjects(self, folder: Path, result: JobResult) -> list[Subject]:
@@ -172,7 +189,14 @@ class Trial:
 
     def made(self) -> dict[str, str]:
         """Return the SHA-256 of each file that was made; raises ConversionError where the toolchain failed."""
-        return {file.name: file.sha256 for file in self._subjects(self.scratch / "out", self.result)}
+        result = self.result
+        self._hand_on_reference()
+        return {file.name: file.sha256 for file in self._subjects(self.scratch / "out", result)}
+
+    def _hand_on_reference(self) -> None:
+        """Put the origin's reference where the job keeps its own, for those who start from this one."""
+        if REFERENCE in self.job.keeps and not self.job.tells_reference:
+            shutil.copyfile(self._reference, self.scratch / "out" / REFERENCE)
 
     def compare(self, other: Trial) -> Verdict:
         """Judge the outputs by those of another trial of the same job, as the gates judge them by the source's."""
@@ -181,14 +205,28 @@ class Trial:
 
     def _case(self, result: JobResult) -> Case:
         out, names = self.scratch / "out", [sample.name for sample in self.samples]
-        reference = self.origin.path(REFERENCE) if self.origin else out / REFERENCE
         return Case(recipe=self.job.recipe, result=result, promises=self.job.target.promises,
                     files=tuple(entry.name for entry in out.iterdir()), samples=self.samples,
-                    reference=read_outputs(reference, len(names)),
+                    reference=read_outputs(self._reference, len(names)),
                     outputs=read_outputs(out / "outputs.npz", len(names)), decoder=self.decoder,
                     precision=self.job.precision, dynamic=self.job.dynamic, random_weights=self.job.random_weights,
-                    golden_waived=self.job.golden_waived, device=self.job.target.device,
+                    golden_waived=self.job.golden_waived, form=self._form, device=self.job.target.device,
                     runs=self.job.target.runs)
+
+    @property
+    def _form(self) -> Form:
+        """Return what the file may be like beside what the recipe says."""
+        job = self.job
+        layout = next((entry.layout for entry in job.recipe.inputs if entry.layout), None)
+        return Form(integer=job.precision if job.precision in job.target.integer else "", layouts=job.target.layouts,
+                    layout=layout)
+
+    @property
+    def _reference(self) -> Path:
+        """Return where the outputs are that the artifact is held against."""
+        if self.origin is None or self.job.tells_reference:
+            return self.scratch / "out" / REFERENCE
+        return self.origin.path(REFERENCE)
 
     def _other_devices(self) -> dict[str, list[Outputs]]:
         """Return the outputs of each further device on which the toolchain ran the artifact."""

@@ -202,7 +202,7 @@ def _chosen(jobs: Sequence[Job], variant: str) -> Sequence[Job]:
     """Return all jobs, or the one that comes nearest to a variant: that may be one with other options."""
     if not variant:
         return jobs
-    known = [*jobs, *(job.origin for job in jobs if job.origin)]
+    known = [*jobs, *(job for last in jobs for job in last.line[:-1])]
     return [max(known, key=lambda job: _alike(job.variant, variant))]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from modelfarm.decoders.prediction import Classification, Column, Detection, Placement
 from modelfarm.gates.evidence import Case
 from modelfarm.job import Device, JobResult, Latency, Tensor
-from modelfarm.recipe import FileSource, Input, NamedFile, Output, Picture, Recipe, SampleChoice
+from modelfarm.recipe import CalibrationChoice, FileSource, Input, NamedFile, Output, Picture, Recipe, SampleChoice
 from modelfarm.samples import Sample
 
 HERE = Placement.identity(100, 100)
@@ -70,7 +70,7 @@ class ToyClassifier:
 def recipe(outputs: Sequence[Output] = (Output(name="rows"),), **changes: Any) -> Recipe:
     plain = Recipe(name="toy", description="a toy", folder=Path(), inputs=(entry(),), outputs=tuple(outputs),
                    source=FileSource(kind="onnx", file=NamedFile(file="toy.onnx")), decoder=None, samples=choice(),
-                   calibration=(), expect={}, limits=(), targets={}, values={})
+                   calibration=CalibrationChoice(), expect={}, limits=(), targets={}, values={})
     return replace(plain, **changes)
 
 

@@ -35,7 +35,7 @@ outputs: {a: {shape: [1, 2], dtype: float32}, b: {}}
 decoder: {ssd_face: {confidence: 0.5, iou: 0.5, boxes: a, scores: b, landmarks: b,
                      priors: {strides: [8], sizes: [[1, 2.5]], variances: [0.1, 0.2]}}}
 samples: {pictures: ["*.png"], arrays: ["*.npz"], random: 3, seed: 4}
-calibration: {pictures: ["*.png"]}
+calibration: {pictures: ["*.png"], arrays: ["*.npz"], variations: 3, seed: 1}
 expect:
   a.png: [{box: [1, 2, 3, 4], score: 0.5, landmarks: [[1, 2], [3, 4]]}]
   b.png: {top1: cat}

@@ -10,6 +10,7 @@ import pytest
 
 from modelfarm.errors import RecipeError, UsageError
 from modelfarm.recipe import (
+    CalibrationChoice,
     DecoderChoice,
     FileSource,
     Input,
@@ -74,7 +75,7 @@ def test_the_example_of_the_design_is_read(tmp_path: Path) -> None:
     assert recipe.outputs == (Output(name="output", shape=None, dtype=None),)
     assert recipe.decoder == DecoderChoice(name="yolo_face", options={"confidence": 0.3, "iou": 0.5}, module=None)
     assert recipe.samples == SampleChoice(pictures=("samples/*.png",), arrays=("samples/*.npz",), random=2, seed=0)
-    assert recipe.calibration == ("calibration/*.png",)
+    assert recipe.calibration == CalibrationChoice(pictures=("calibration/*.png",))
     assert recipe.expect == {"astronaut.png": [{"box": [175.9, 53.2, 274.9, 180.4], "score": 0.878, "landmarks": None}]}
     assert recipe.limits == (Limit(unit="px", measure="max", limit=0.5, because="half precision", precision="fp16"),)
     assert recipe.targets == {
@@ -89,7 +90,7 @@ def test_the_example_of_the_design_is_read(tmp_path: Path) -> None:
 def test_what_a_recipe_leaves_out_has_defaults(tmp_path: Path) -> None:
     recipe = read(tmp_path, changed("samples: {random: 1}\n", ""))
     assert recipe.samples == SampleChoice(pictures=(), arrays=(), random=2, seed=0)
-    assert (recipe.calibration, recipe.expect, recipe.limits) == ((), {}, ())
+    assert (recipe.calibration, recipe.expect, recipe.limits) == (CalibrationChoice(), {}, ())
     assert recipe.decoder == DecoderChoice(name="classification", module=None,
                                            options={"output": None, "labels": "labels.txt", "activation": "none"})
     assert recipe.targets["toy"] is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from modelfarm.build import Built
@@ -108,13 +108,6 @@ def _needed(jobs: Sequence[Job], find: Callable[[Job], Built | None]) -> list[Jo
     needed: dict[str, Job] = {}
     for last in jobs:
         there = find(last)
-        needed |= {job.key: job for job in _line(last)
+        needed |= {job.key: job for job in last.line
                    if job.key not in needed and (job is last or not there or find(job))}
     return list(needed.values())
-
-
-def _line(job: Job) -> Iterator[Job]:
-    """Yield what a job starts from, then the job."""
-    if job.origin:
-        yield from _line(job.origin)
-    yield job

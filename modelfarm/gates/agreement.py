@@ -61,7 +61,7 @@ def _apart(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def disagreements(reference: Sequence[Prediction], found: Sequence[Prediction], limits: Limits) -> Iterator[str]:
-    """Yield every way in which the predictions of one picture are not those of the reference."""
+    """Yield every way in which the predictions of one picture are not those of the reference, but for best classes."""
     if len(reference) != len(found):
         yield f"{len(found)} predictions, the reference has {len(reference)}"
         return
@@ -69,16 +69,21 @@ def disagreements(reference: Sequence[Prediction], found: Sequence[Prediction], 
     for one, other in match(theirs, ours):
         yield from _of_detections(one, other, limits)
     for first, second in zip(reference, found, strict=True):
+        if type(first) is not type(second):
+            yield f"a {type(second).__name__} where the reference has a {type(first).__name__}"
+
+
+def other_classes(reference: Sequence[Prediction], found: Sequence[Prediction], limits: Limits) -> Iterator[str]:
+    """Yield where the best class of one picture is not that of the reference."""
+    for first, second in zip(reference, found, strict=False):
         if isinstance(first, Classification) and isinstance(second, Classification):
             yield from _of_classes(first, second, limits)
-        elif type(first) is not type(second):
-            yield f"a {type(second).__name__} where the reference has a {type(first).__name__}"
 
 
 def _of_detections(one: Detection, other: Detection, limits: Limits) -> Iterator[str]:
     apart = difference(one, other)
     # The IoU of slivers at a picture's edge says little: corners that agree are enough.
-    if not (apart.iou >= limits.iou or apart.box <= limits.points):
+    if not (apart.iou >= limits.iou or apart.box <= limits.box):
         yield f"box {_shown(other.box)} overlaps the reference's {_shown(one.box)} by {apart.iou:.4f}"
     if not apart.score <= limits.score:
         yield f"score {other.score:.5f} at {_shown(one.box)}, the reference has {one.score:.5f}"

@@ -14,9 +14,12 @@ from modelfarm.gates import parity
 from modelfarm.gates.golden import Tried
 from modelfarm.gates.limits import Limits, limits_for
 from modelfarm.gates.parity import ParityRow
+from modelfarm.gates.signature import PLAIN, Form
 from modelfarm.job import JobResult
 from modelfarm.recipe import Recipe
 from modelfarm.samples import Sample
+
+NOISE = "random"  # the group of samples that are seeded random numbers
 
 _Made = TypeVar("_Made")
 
@@ -26,9 +29,9 @@ class Case:
     """What the gates judge: an artifact's results beside the reference's, sample by sample.
 
     `result` is None where the artifact could not be loaded, and `error` says why. `files` are the
-    names present, `promises` those that the target owes. `dynamic` names the open axes by input. `device` is where the
-    target's artifacts are to run. `runs` is False where the toolchain only inspects what it makes: then there are no
-    outputs.
+    names present, `promises` those that the target owes. `dynamic` names the open axes by input, `form` is what the
+    file may be like beside that, `device` where the target's artifacts are to run. `runs` is False where the toolchain
+    only inspects what it makes: then there are no outputs.
     """
 
     recipe: Recipe
@@ -45,6 +48,7 @@ class Case:
     golden_waived: bool = False
     runs: bool = True
     error: str = ""
+    form: Form = PLAIN
     device: str = "cpu"
 
 
@@ -85,9 +89,24 @@ class Evidence:
     @cached_property
     def rows(self) -> tuple[ParityRow, ...]:
         """Return the parity of every column on every sample."""
-        return tuple(parity.compare(ours, theirs, sample=sample.name, group=sample.group, limits=self.limits)
+        return tuple(parity.compare(ours, theirs, sample=sample.name, group=sample.group,
+                                    limits=self._limits_of(sample))
                      for sample, reference, output in self._triples
                      for ours, theirs in self._column_pairs(sample, reference, output))
+
+    @cached_property
+    def unjudged(self) -> tuple[str, ...]:
+        """Say which samples are shown and not judged, and why."""
+        if all(self._judged(sample) for sample in self.case.samples):
+            return ()
+        return (f"random samples are shown, not judged: in {self.case.precision} they lie outside the measured ranges",)
+
+    def _judged(self, sample: Sample) -> bool:
+        only_noise = all(each.group == NOISE for each in self.case.samples)
+        return self.limits.noise or only_noise or sample.group != NOISE
+
+    def _limits_of(self, sample: Sample) -> Limits:
+        return self.limits if self._judged(sample) else self.limits.lifted
 
     @cached_property
     def reference(self) -> tuple[Tried, ...]:
@@ -104,6 +123,11 @@ class Evidence:
         """Yield, for each item of each sample, what source and artifact found."""
         for theirs, ours in zip(self.reference, self.artifact, strict=True):
             yield from ((ours.sample, *found) for found in zip(theirs.found, ours.found, strict=True))
+
+    @property
+    def judged_pairs(self) -> Iterator[tuple[Sample, Sequence[Prediction], Sequence[Prediction]]]:
+        """Yield those of `pairs` that must agree."""
+        yield from (pair for pair in self.pairs if self._judged(pair[0]))
 
     @property
     def seen(self) -> tuple[Seen, ...]:

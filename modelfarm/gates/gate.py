@@ -10,7 +10,7 @@ import numpy as np
 
 from modelfarm.decoders.prediction import Classification, Detection, Outputs, Prediction
 from modelfarm.gates import golden, parity, signature
-from modelfarm.gates.agreement import difference, disagreements, match
+from modelfarm.gates.agreement import difference, disagreements, match, other_classes
 from modelfarm.gates.evidence import Case, Evidence
 from modelfarm.samples import Sample
 
@@ -68,8 +68,9 @@ def _missing(case: Case) -> Iterator[str]:
 
 def _signature(name: str, evidence: Evidence) -> GateResult:
     case, result = evidence.case, evidence.result
-    problems = [*signature.input_problems(case.recipe.inputs, result.inputs, case.dynamic),
-                *signature.output_problems(case.recipe.outputs, result.outputs, case.reference, case.dynamic)]
+    problems = [*signature.input_problems(case.recipe.inputs, result.inputs, case.dynamic, case.form),
+                *signature.output_problems(case.recipe.outputs, result.outputs, case.reference, case.dynamic,
+                                           case.form)]
     return _ended(name, problems, f"{signature.described(case.recipe.inputs, result.inputs)} -> "
                                   f"{signature.described((), result.outputs)}")
 
@@ -103,31 +104,38 @@ def _parity(name: str, evidence: Evidence) -> GateResult:
     bad = [parity.complaint(row) for row in evidence.rows if not row.passed]
     return _ended(name, bad, f"greatest error: {figures} (limits: {limits})",
                   f"{_count(len(bad), 'column')} of samples too far from the reference" if len(bad) > 1 else "",
-                  evidence.limits.notes)
+                  [*evidence.limits.notes, *evidence.unjudged])
 
 
 def _predictions(name: str, evidence: Evidence) -> GateResult:
     if evidence.case.decoder is None:
         return _skipped(name, "the recipe names no decoder, so that outputs have no meaning to compare")
-    problems = [f"{sample.name}: {problem}" for sample, reference, found in evidence.pairs
-                for problem in disagreements(reference, found, evidence.limits)]
-    return _ended(name, problems, _agreement(evidence))
+    pairs, limits = list(evidence.judged_pairs), evidence.limits
+    problems, others = ([f"{sample.name}: {problem}" for sample, reference, found in pairs
+                         for problem in differ(reference, found, limits)] for differ in (disagreements, other_classes))
+    ranked = sum(isinstance(entry, Classification) for _, _, found in pairs for entry in found)
+    tolerated = len(others) <= (1 - limits.share) * ranked
+    return _ended(name, problems if tolerated else [*problems, *others], _agreement(evidence, len(others)),
+                  notes=others if tolerated else ())
 
 
-def _agreement(evidence: Evidence) -> str:
-    """Say how many predictions agree, and how closely."""
-    apart = [difference(one, other) for _, reference, found in evidence.pairs
+def _agreement(evidence: Evidence, others: int) -> str:
+    """Say how many predictions agree, and how closely; `others` are best classes that are not the reference's."""
+    pairs = list(evidence.judged_pairs)
+    apart = [difference(one, other) for _, reference, found in pairs
              for one, other in match(_detections(reference), _detections(found))]
-    everything = [found for _, _, found in evidence.pairs]
+    everything = [found for _, _, found in pairs]
     said = []
     if apart or not any(everything):
         said.append(f"{_count(len(apart), 'detection')} on {_count(len(everything), 'picture')} as in the reference")
     if apart:
-        iou, score = min(pair.iou for pair in apart), max(pair.score for pair in apart)
-        said.append(f"least IoU {iou:.5f}, score within {score:.2g}")
+        box, points, score = (max(getattr(pair, name) for pair in apart) for name in ("box", "points", "score"))
+        marks = f", landmarks within {points:.2g} px" if points else ""
+        said.append(f"least IoU {min(pair.iou for pair in apart):.5f}, box within {box:.2g} px{marks}, "
+                    f"score within {score:.2g}")
     classes = sum(isinstance(entry, Classification) for found in everything for entry in found)
     if classes:
-        said.append(f"the same best class {classes} times of {classes}")
+        said.append(f"the same best class {classes - others} times of {classes}")
     return "; ".join(said)
 
 
@@ -146,7 +154,9 @@ def _golden(name: str, evidence: Evidence) -> GateResult:
     problems = [problem for key, expected in case.recipe.expect.items() for problem in _missed(evidence, key, expected)]
     shares = {key: golden.accuracy([entry for entry in evidence.artifact if entry.sample.group == key])
               for key in case.recipe.expect}
-    measured = [f"{key}: {share:.2%} right" for key, share in shares.items() if share is not None]
+    slack = evidence.limits.golden.accuracy
+    less = f" ({100 * slack:g} point less than expected is accepted in {case.precision})" if slack else ""
+    measured = [f"{key}: {share:.2%} right{less}" for key, share in shares.items() if share is not None]
     return _ended(name, problems, "; ".join([f"{_count(len(case.recipe.expect), 'expectation')} met", *measured]))
 
 
@@ -157,7 +167,7 @@ def _missed(evidence: Evidence, key: str, expected: Any) -> Iterator[str]:
     known = any(key in (entry.sample.name, entry.sample.group) for entry in evidence.artifact)
     at_fault = known and any(golden.missed(key, expected, evidence.reference))
     also = "; the source model misses it too: its weights or the preprocessing are wrong, not the conversion"
-    for problem in golden.missed(key, expected, evidence.artifact):
+    for problem in golden.missed(key, expected, evidence.artifact, evidence.limits.golden):
         yield problem + (also if at_fault else "")
 
 

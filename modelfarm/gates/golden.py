@@ -9,10 +9,10 @@ from typing import Any
 from modelfarm.decoders.prediction import Classification, Detection, Prediction
 from modelfarm.errors import nearest
 from modelfarm.gates.agreement import difference, match
+from modelfarm.gates.limits import Golden
 from modelfarm.samples import Sample
 
-POINT = 1.0  # pixels of the original picture
-SCORE = 0.01
+EXACT = Golden()
 
 Found = Sequence[Sequence[Prediction]]  # the predictions of each item of a sample's batch
 
@@ -25,18 +25,18 @@ class Tried:
     found: Found
 
 
-def missed(key: str, expected: Any, tried: Sequence[Tried]) -> Iterator[str]:
-    """Yield what an expectation (`key: expected` of a recipe) misses in the results."""
+def missed(key: str, expected: Any, tried: Sequence[Tried], slack: Golden = EXACT) -> Iterator[str]:
+    """Yield what an expectation (`key: expected` of a recipe) misses in the results, with what a precision may lose."""
     chosen = [entry for entry in tried if key in (entry.sample.name, entry.sample.group)]
     if not chosen:
         names = {name for entry in tried for name in (entry.sample.name, entry.sample.group)}
         yield f"{key}: there is no such sample; {nearest(key, names)}"
     elif isinstance(expected, Mapping) and expected.get("accuracy") is not None:
-        yield from _of_accuracy(key, expected["accuracy"], chosen)
+        yield from _of_accuracy(key, expected["accuracy"], chosen, slack.accuracy)
     else:
         for entry in chosen:
             for predictions in entry.found:
-                yield from (f"{entry.sample.name}: {problem}" for problem in _of_one(expected, predictions))
+                yield from (f"{entry.sample.name}: {problem}" for problem in _of_one(expected, predictions, slack))
 
 
 def accuracy(tried: Sequence[Tried]) -> float | None:
@@ -52,15 +52,16 @@ def _best_class(predictions: Sequence[Prediction]) -> int | None:
     return best.ranking[0] if isinstance(best, Classification) else None
 
 
-def _of_accuracy(key: str, least: float, tried: Sequence[Tried]) -> Iterator[str]:
+def _of_accuracy(key: str, least: float, tried: Sequence[Tried], slack: float) -> Iterator[str]:
     share = accuracy(tried)
     if share is None:
         yield f"{key}: accuracy is expected, but the file has no array `label`"
-    elif not share >= least:
-        yield f"{key}: accuracy {share:.4f}, expected at least {least:g}"
+    elif not share >= least - slack:
+        said = f" less {slack:g} for the precision" if slack else ""
+        yield f"{key}: accuracy {share:.4f}, expected at least {least:g}{said}"
 
 
-def _of_one(expected: Any, predictions: Sequence[Prediction]) -> Iterator[str]:
+def _of_one(expected: Any, predictions: Sequence[Prediction], slack: Golden) -> Iterator[str]:
     if isinstance(expected, Mapping):
         yield from _of_classes(expected, predictions)
         return
@@ -72,17 +73,17 @@ def _of_one(expected: Any, predictions: Sequence[Prediction]) -> Iterator[str]:
         yield f"{len(found)} found{f' (scores {scores})' if found else ''}, expected {len(expected)}"
     else:
         for one, other in match([_detection(entry) for entry in expected], found):
-            yield from _of_detection(one, other)
+            yield from _of_detection(one, other, slack)
 
 
-def _of_detection(wanted: Detection, found: Detection) -> Iterator[str]:
+def _of_detection(wanted: Detection, found: Detection, slack: Golden) -> Iterator[str]:
     bare = Detection(box=found.box, score=found.score, landmarks=found.landmarks if wanted.landmarks else ())
     apart = difference(wanted, bare)
-    if not apart.box <= POINT:
+    if not apart.box <= slack.box:
         yield f"box {_rounded(found.box)}, expected {_rounded(wanted.box)}: {apart.box:.1f} px apart"
-    if not apart.points <= POINT:
+    if not apart.points <= slack.points:
         yield f"landmarks of the box at {_rounded(wanted.box)} are {apart.points:.1f} px from the expected ones"
-    if not apart.score <= SCORE:
+    if not apart.score <= slack.score:
         yield f"score {found.score:.4f} of the box at {_rounded(wanted.box)}, expected {wanted.score:.4f}"
 
 

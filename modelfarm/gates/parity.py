@@ -14,10 +14,6 @@ from modelfarm.gates.limits import Limits
 
 RELATIVE = "relative"  # the unit of columns that know none
 
-# Rows that score less in both never become a prediction, and the same rounding moves them further: what lies under
-# the last bits of a sum is multiplied by a whole anchor. Their pixels are bounded by the column's range alone.
-FAINT = 1e-3
-
 
 @dataclass(frozen=True, kw_only=True)
 class ParityRow:
@@ -63,7 +59,7 @@ def compare(reference: Column, output: Column, *, sample: str, group: str, limit
     # At least one axis: an output may be a single number.
     expected, found = (np.atleast_1d(np.asarray(column.values, np.float64)) for column in (reference, output))
     errors = np.abs(found - expected)
-    judged = errors[_likely(reference, output)]
+    judged = errors[_likely(reference, output, limits.faint)]
     unit = reference.unit or RELATIVE
     max_error, limit, cosine_limit = _greatest(judged), limits.errors[unit], limits.cosines[unit]
     relative = _greatest(errors) / (_range(expected) or 1.0)
@@ -76,12 +72,12 @@ def compare(reference: Column, output: Column, *, sample: str, group: str, limit
                      passed=bool(within and cosine >= cosine_limit))
 
 
-def _likely(reference: Column, output: Column) -> NDArray[np.bool_] | slice:
+def _likely(reference: Column, output: Column, faint: float) -> NDArray[np.bool_] | slice:
     """Return which rows can become a prediction, by either's scores; all where there are none."""
     if reference.scores is None or output.scores is None:
         return slice(None)
     # A score that is no number is not less than anything: its row is judged.
-    likely: NDArray[np.bool_] = ~((reference.scores < FAINT) & (output.scores < FAINT))
+    likely: NDArray[np.bool_] = ~((reference.scores < faint) & (output.scores < faint))
     return likely
 
 

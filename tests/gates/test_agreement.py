@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from modelfarm.decoders.prediction import Detection, Prediction
-from modelfarm.gates.agreement import difference, disagreements, iou, match
+from modelfarm.gates.agreement import difference, disagreements, iou, match, other_classes
 from modelfarm.gates.limits import limits_for
 from tests.cases import detection, ranking
 
@@ -15,7 +15,7 @@ LIMITS = limits_for("fp32")
 
 
 def said(reference: Sequence[Prediction], found: Sequence[Prediction]) -> list[str]:
-    return list(disagreements(reference, found, LIMITS))
+    return [problem for differ in (disagreements, other_classes) for problem in differ(reference, found, LIMITS)]
 
 
 def test_the_overlap_of_boxes() -> None:
@@ -98,3 +98,12 @@ def test_a_class_unknown_to_the_reference_is_said() -> None:
 
 def test_boxes_instead_of_classes_are_said() -> None:
     assert said([ranking(1.0)], [detection()]) == ["a Detection where the reference has a Classification"]
+
+
+def test_eight_bits_leave_a_box_four_pixels_and_landmarks_five() -> None:
+    limits = limits_for("uint8")
+    near = [Detection(box=(14, 10, 30, 30), score=0.86, landmarks=detection().landmarks)]
+    assert list(disagreements([detection()], near, limits)) == []
+    far = [Detection(box=(14.1, 10, 30, 30), score=0.84, landmarks=tuple((x + 5.1, y) for x, y in near[0].landmarks))]
+    box, score, points = disagreements([detection()], far, limits)
+    assert "box (14.1" in box and "score 0.84" in score and "5.1 px from" in points

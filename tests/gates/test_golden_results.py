@@ -8,6 +8,7 @@ import pytest
 
 from modelfarm.decoders.prediction import Prediction
 from modelfarm.gates.golden import Tried, accuracy, missed
+from modelfarm.gates.limits import limits_for
 from tests.cases import detection, ranking, sample
 
 FACE = {"box": [10, 10, 30, 30], "score": 0.9, "landmarks": None}
@@ -94,3 +95,21 @@ def test_accuracy_counts_the_labelled_rows_of_a_file() -> None:
 def test_boxes_and_nothing_hit_no_label() -> None:
     assert accuracy([tried([detection()], [], labels=np.array([0, 0]))]) == 0
     assert accuracy([]) is None
+
+
+def test_eight_bits_may_lose_what_is_stated_and_no_more() -> None:
+    slack = limits_for("uint8").golden
+    near = detection(13.9, score=0.86)
+    assert list(missed("a.png", [FACE], [tried([near])], slack)) == []
+    assert "4.1 px apart" in next(missed("a.png", [FACE], [tried([detection(14.1)])], slack))
+    assert list(missed("a.png", [FACE], [tried([near])])) != []
+
+
+def test_a_point_of_accuracy_is_left_to_eight_bits_and_said() -> None:
+    slack = limits_for("int8").golden
+    row = tried(*[[ranking(0.9, 0.1)]] * 100, labels=np.array([0] * 98 + [1] * 2))
+    assert accuracy([row]) == 0.98
+    assert list(missed("a.png", {"accuracy": 0.99}, [row], slack)) == []
+    assert list(missed("a.png", {"accuracy": 0.995}, [row], slack)) == [
+        "a.png: accuracy 0.9800, expected at least 0.995 less 0.01 for the precision"]
+    assert list(missed("a.png", {"accuracy": 0.99}, [row])) != []

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -51,3 +54,26 @@ def test_a_limit_for_another_precision_changes_nothing() -> None:
 def test_a_precision_without_limits_is_an_error() -> None:
     with pytest.raises(RecipeError, match="no parity limits for precision 'fp23'; did you mean fp32"):
         limits_for("fp23")
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8"])
+def test_eight_bits_keep_boxes_landmarks_and_scores_to_what_a_user_accepts(precision: str) -> None:
+    limits = limits_for(precision)
+    assert (limits.box, limits.points, limits.score) == (4, 5, 0.05)
+    assert limits.errors["px"] >= limits.points * 640 / 512 and limits.errors["score"] == 0.05
+    assert (limits.golden.box, limits.golden.points, limits.golden.score) == (4, 5, 0.05)
+    assert limits.golden.accuracy == 0.01
+    assert not limits.noise
+
+
+def test_the_more_bits_the_narrower_every_limit() -> None:
+    for one, other in pairwise(limits_for(name) for name in ("fp32", "fp16", "dynamic", "uint8")):
+        assert all(one.errors[unit] <= other.errors[unit] for unit in UNITS)
+        assert all(one.cosines[unit] >= other.cosines[unit] for unit in UNITS)
+        assert (one.box, one.points, one.score, one.faint) <= (other.box, other.points, other.score, other.faint)
+        assert one.iou >= other.iou and one.share >= other.share
+
+
+def test_lifted_limits_are_kept_by_any_number() -> None:
+    lifted = limits_for("uint8").lifted
+    assert min(lifted.errors.values()) == math.inf and max(lifted.cosines.values()) == -math.inf
