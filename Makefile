@@ -17,7 +17,7 @@ WHICH = $(call flag,MODEL,model) $(IMAGE) $(call flag,VARIANT,variant) $(call fl
 TARGETS := $(patsubst docker/%/target.yaml,%,$(shell grep -L '^way_of:' docker/*/target.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo $(TARGETS) nightly all models status show edit diff lint why reproduce job images base pull push doctor view clean gc schema test check bench setup setup-dev
+.PHONY: help demo $(TARGETS) nightly all models status show edit diff lint why reproduce job images base pull push publish fetch doctor view clean gc schema test check bench setup setup-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -78,6 +78,12 @@ pull: setup ## fetch the images that docker/images.lock names
 
 push: setup ## publish the images to REGISTRY=host:port/path and write docker/images.lock
 	@$(INV) push $(IMAGE) $(call flag,REGISTRY,registry)
+
+publish: setup ## artifacts of MODEL= to REGISTRY=host:port/path, by VARIANT= or TARGET=; SIGN_KEY=file signs
+	@$(INV) publish $(SHELF) $(call flag,SIGN_KEY,sign-key) $(call flag,FORCE,force)
+
+fetch: setup ## artifacts of MODEL= from REGISTRY= into the store; VERIFY_KEY=file wants a signature
+	@$(INV) fetch $(SHELF) $(call flag,VERSION,version) $(call flag,DIGEST,digest) $(call flag,VERIFY_KEY,verify-key)
 
 doctor: setup ## what this machine can and cannot do, and the remedies
 	@$(INV) doctor

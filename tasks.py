@@ -173,6 +173,31 @@ def push(context: Context, target: str = "", registry: str = "") -> None:
 
 
 @task
+def publish(context: Context, model: str = "", variant: str = "", target: str = "", registry: str = "",
+            sign_key: str = "", force: str = "") -> None:
+    """Publish artifacts to a registry, signed where there is a key."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.registry.desk import Order
+
+        order = Order(models=model, variant=variant, target=target, registry=registry, key=sign_key)
+        raise SystemExit(Farm.here().publish(order, force not in ("", "0"), console))
+
+
+@task
+def fetch(context: Context, model: str = "", variant: str = "", target: str = "", version: str = "",
+          digest: str = "", registry: str = "", verify_key: str = "") -> None:
+    """Fetch artifacts from a registry into the store, each verified before it enters."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.registry.desk import Order
+
+        order = Order(models=model, variant=variant, target=target, version=version, digest=digest,
+                      registry=registry, key=verify_key)
+        raise SystemExit(Farm.here().fetch(order, console))
+
+
+@task
 def doctor(context: Context) -> None:
     """Say what this machine can and cannot do, and the remedies."""
     with door() as console:

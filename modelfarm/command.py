@@ -74,14 +74,15 @@ def printable(argv: Sequence[str | Path], environment: Mapping[str, str] | None 
 
 
 def output(argv: Sequence[str | Path], *, seconds: float = 60.0, environment: Mapping[str, str] | None = None,
-           cwd: Path | None = None) -> Answer:
-    """Run a program that only answers something, and return what it said.
+           cwd: Path | None = None, given: bytes | None = None) -> Answer:
+    """Run a program that only answers something, and return what it said; `given` is what it reads.
 
     Raises MachineError where it cannot be started, or says nothing for `seconds`.
     """
-    process = _start(argv, environment, cwd, stderr=subprocess.PIPE)
+    process = _start(argv, environment, cwd, stderr=subprocess.PIPE,
+                     stdin=subprocess.DEVNULL if given is None else subprocess.PIPE)
     try:
-        out, err = process.communicate(timeout=seconds)
+        out, err = process.communicate(given, timeout=seconds)
     except subprocess.TimeoutExpired:
         raise MachineError(f"{printable(argv)} did not answer within {seconds:.4g} s",
                            remedy="look whether the program hangs when it is called by hand") from None
@@ -112,9 +113,9 @@ def run(argv: Sequence[str | Path], *, log: Path, environment: Mapping[str, str]
 
 
 def _start(argv: Sequence[str | Path], environment: Mapping[str, str] | None, cwd: Path | None,
-           stderr: int = subprocess.STDOUT) -> subprocess.Popen[bytes]:
+           stderr: int = subprocess.STDOUT, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        return subprocess.Popen([str(word) for word in argv], stdin=stdin, stdout=subprocess.PIPE,
                                 stderr=stderr, cwd=cwd, env={**os.environ, **(environment or {})},
                                 start_new_session=True)
     except OSError as error:
@@ -176,7 +177,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     finally:  # also where a second Ctrl-C breaks the wait
         _signal_group(process, signal.SIGKILL)
         process.wait()
-        for pipe in (process.stdout, process.stderr):
+        for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
 

@@ -31,6 +31,7 @@ from modelfarm.phrase import shown
 from modelfarm.pins import published_lock
 from modelfarm.plan import RANDOM, Planner, Request, parse_models
 from modelfarm.recipe import ARCHITECTURES, Recipe, model_names, read_recipe, recipe_file
+from modelfarm.repository import checked_registry
 from modelfarm.runners import Runners
 from modelfarm.schema import Record
 from modelfarm.settings import ROOT, Settings, positive
@@ -41,6 +42,7 @@ from modelfarm.target import TOOLCHAINS, Target, choose_made, choose_target, rea
 
 if TYPE_CHECKING:
     from modelfarm import images
+    from modelfarm.registry.desk import Order
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ class Farm:
         """Publish the images of one target, or of all that have one, and write the lock; returns the exit code."""
         from modelfarm import images
 
-        images.checked_registry(registry)
+        checked_registry(registry)
         targets = self._containerised(name)
         return self._each_image(self.workshop(), targets, console,
                                 lambda workshop, target, console: images.push(workshop, target, registry, console))
@@ -303,6 +305,19 @@ class Farm:
                     complain(error, f"image {target.name}")
                     code = code or error.code
         return code
+
+    def publish(self, order: Order, force: bool, console: Console) -> int:
+        """Publish artifacts to a registry; returns the exit code."""
+        from modelfarm.registry import desk
+
+        return desk.publish(self.store, order, force, console)
+
+    def fetch(self, order: Order, console: Console) -> int:
+        """Fetch artifacts from a registry into the store; returns the exit code."""
+        from modelfarm.registry import desk
+
+        self.store.sweep()
+        return desk.fetch(self.store, order, self.models(), console)
 
     def list_models(self, console: Console) -> None:
         """Print the models, what they are made from, and whether their files are here."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from modelfarm.document import Document
 from modelfarm.errors import MachineError
 from modelfarm.locks import exclusive
+from modelfarm.repository import REPOSITORY
 from modelfarm.schema import Field, Integer, Record, Table, Text
 
 LOCK = "images.lock"  # below docker/
@@ -84,9 +84,8 @@ class Pins:
 _DIGEST = Text(pattern="sha256:[0-9a-f]{64}", like="sha256: and 64 hex digits")
 _HEX = Text(pattern="[0-9a-f]{64}", like="64 hex digits")
 _DATE = Text(pattern=r"\d{4}-\d{2}(-\d{2})?", like="a date such as 2026-07-31")
-_REPOSITORY = r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*"
-_NAME = Text(pattern=_REPOSITORY, like="the name of a repository")
-_BY_DIGEST = Text(pattern=_REPOSITORY + "@sha256:[0-9a-f]{64}", like="a name with its digest, host/path@sha256:...")
+_NAME = Text(pattern=REPOSITORY, like="the name of a repository")
+_BY_DIGEST = Text(pattern=REPOSITORY + "@sha256:[0-9a-f]{64}", like="a name with its digest, host/path@sha256:...")
 
 _BASE = Record(fields={
     "image": Field(shape=_NAME, required=True),
@@ -155,8 +154,3 @@ def _plain(entries: Mapping[str, Any]) -> dict[str, Any]:
 def today() -> str:
     """Return the date that a new pin gets."""
     return datetime.datetime.now(datetime.UTC).date().isoformat()
-
-
-def is_repository(name: str) -> bool:
-    """Say whether a name is one that registries take: a host, perhaps a port, and a path in small letters."""
-    return bool(re.fullmatch(_REPOSITORY, name))

@@ -16,7 +16,6 @@ from modelfarm.pins import (
     ImagePin,
     Pins,
     change_pins,
-    is_repository,
     published_lock,
     read_pins,
     today,
@@ -157,14 +156,6 @@ def test_the_projects_own_lock_pins_both_bases() -> None:
     assert {"bookworm", "bullseye"} <= set(pins.bases)
     assert {release: pin.tag for release, pin in pins.bases.items()} == {
         release: f"{release}-slim" for release in pins.bases}
-
-
-@pytest.mark.parametrize(("name", "right"), [
-    ("host:5000/farm", True), ("a.b/c_d/e-f", True), ("host", True), ("Host/farm", False), ("host:port/farm", False),
-    ("host//farm", False), ("http://host/farm", False), ("host/farm:tag", False), ("", False),
-])
-def test_names_of_repositories_are_told_from_others(name: str, right: bool) -> None:
-    assert is_repository(name) is right
 
 
 def test_today_is_a_date_that_the_file_takes(file: Path) -> None:

@@ -6,7 +6,7 @@ clear error.
 
 from modelfarm.images.base import make_base, releases
 from modelfarm.images.builds import build
-from modelfarm.images.transfers import checked_registry, pull, push
+from modelfarm.images.transfers import pull, push
 from modelfarm.images.workshop import Workshop, open_workshop
 
-__all__ = ["Workshop", "build", "checked_registry", "make_base", "open_workshop", "pull", "push", "releases"]
+__all__ = ["Workshop", "build", "make_base", "open_workshop", "pull", "push", "releases"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelfarm.errors import FarmError, MachineError, RegistryError
 from modelfarm.images.inputs import Inputs
+from modelfarm.repository import host
 
 _SHOWN = 6  # lines of an output in a message
 _STAMP = re.compile(r"^(#\d+ )?\d+\.\d+ ")
@@ -198,9 +199,3 @@ def is_gone(said: str) -> bool:
 def is_out_of_reach(said: str) -> bool:
     """Say whether a registry did not answer at all."""
     return _is(_HOST_DOWN.said, said)
-
-
-def host(reference: str) -> str:
-    """Return the host, with its port, of an image's name; empty where it names none."""
-    first, slash, _ = reference.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else ""

@@ -10,13 +10,14 @@ from dataclasses import replace
 from modelfarm.command import Ended, run
 from modelfarm.console import Console, Step
 from modelfarm.containers import ClientError, Image
-from modelfarm.errors import FarmError, MachineError, RegistryError, UsageError
+from modelfarm.errors import FarmError, MachineError, RegistryError
 from modelfarm.images import hints
 from modelfarm.images.base import tag_digest
 from modelfarm.images.builds import build, mislabelled
 from modelfarm.images.workshop import Workshop
 from modelfarm.phrase import size
-from modelfarm.pins import ImagePin, change_pins, is_repository, today
+from modelfarm.pins import ImagePin, change_pins, today
+from modelfarm.repository import checked_registry
 from modelfarm.target import Target
 
 _MOVED = re.compile(r"^[0-9a-f]{12}: (.+)$")  # what docker says of one layer
@@ -29,7 +30,7 @@ def push(workshop: Workshop, target: Target, registry: str, console: Console) ->
     docker/images.lock changes last, when everything went well. Raises UsageError for a name that no registry takes,
     RegistryError where the registry fails, MachineError where the build does.
     """
-    repository = checked_registry(registry, workshop.client.name) + f"/{target.name}"
+    repository = f"{checked_registry(registry)}/{target.name}"
     image = build(workshop, target, console)
     if problem := mislabelled(workshop, target, image):
         raise MachineError(f"{workshop.name(target)} is not what its name says: {problem}",
@@ -50,23 +51,6 @@ def push(workshop: Workshop, target: Target, registry: str, console: Console) ->
     console.note(f"{pin.image}")
     console.note(f"{workshop.lock.name} names it now: commit it, and others get it with make pull")
     return pin
-
-
-def checked_registry(registry: str, client: str = "docker") -> str:
-    """Return what REGISTRY= names without a slash at its end; raises UsageError where no registry has such a name."""
-    name = registry.rstrip("/")
-    if not name:
-        raise UsageError("make push needs a registry", remedy="say REGISTRY=host:port/path")
-    if "://" in name:
-        raise UsageError(f"REGISTRY={registry}: a name, not an address",
-                         remedy=f"say REGISTRY={name.partition('://')[2] or 'host:port/path'}")
-    if not is_repository(name) or "@" in name:
-        lower = name.lower()
-        better = f"say REGISTRY={lower}" if is_repository(lower) else "say REGISTRY=host:port/path, in small letters"
-        raise UsageError(f"REGISTRY={registry} is no name that a registry takes", remedy=better)
-    if not hints.host(f"{name}/image"):
-        raise UsageError(f"REGISTRY={registry} names no host", remedy=f"say REGISTRY=host:port/{name}")
-    return name
 
 
 def _push(workshop: Workshop, target: Target, tagged: str, console: Console) -> str:

@@ -15,9 +15,9 @@ import pytest
 from modelfarm.console import Console
 from modelfarm.containers import Client
 from modelfarm.digest import Digests, key_of
-from modelfarm.errors import FarmError, MachineError, RegistryError, UsageError
+from modelfarm.errors import FarmError, MachineError, RegistryError
 from modelfarm.images.builds import build
-from modelfarm.images.transfers import checked_registry, pull, push
+from modelfarm.images.transfers import pull, push
 from modelfarm.images.workshop import open_workshop
 from tests.images.registry import Published, Registry, altered_line, digest_of, free_port, running_registry
 from tests.images.toybox import Toy, a_toy, shell, write_root
@@ -318,25 +318,6 @@ def test_a_stranger_under_the_name_of_the_image_is_not_pushed(toy: Toy, registry
     with pytest.raises(MachineError, match="not what its name says: its label modelfarm.target is missing") as caught:
         push(toy.workshop(), toy.target, f"{registry.host}/farm", console)
     assert "FORCE=1" in caught.value.remedy
-
-
-@pytest.mark.parametrize(("name", "said"), [
-    ("", "say REGISTRY=host:port/path"),
-    ("Host:5000/Farm", "say REGISTRY=host:5000/farm"),
-    ("http://host:5000/farm", "say REGISTRY=host:5000/farm"),
-    ("host:5000/fa rm", "say REGISTRY=host:port/path"),
-    ("host:5000/farm@sha256:1", "say REGISTRY=host:port/path"),
-    ("farm", "say REGISTRY=host:port/farm"),
-])
-def test_names_that_no_registry_takes_are_usage_errors(name: str, said: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        checked_registry(name)
-    assert caught.value.remedy.startswith(said)
-
-
-@pytest.mark.parametrize("name", ["host:5000/farm", "127.0.0.1:5000", "registry.invalid/a/b_c", "localhost/farm"])
-def test_names_of_registries_are_taken(name: str) -> None:
-    assert checked_registry(f"{name}/") == name
 
 
 def test_an_engine_that_does_not_answer_is_named(toy: Toy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
