@@ -13,6 +13,7 @@ ASKED = $(call flag,OPTIONS,options) $(call flag,PRECISION,precision) $(call fla
 CONVERT = $(call flag,MODEL,model) $(call flag,WEIGHTS,weights) $(ASKED) $(call flag,EXPECT,expect)
 IMAGE = $(call flag,TARGET,target)
 WHICH = $(call flag,MODEL,model) $(IMAGE) $(call flag,VARIANT,variant) $(call flag,WEIGHTS,weights)
+SHELF = $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(IMAGE) $(call flag,REGISTRY,registry)
 # A folder that is only a way to make another target is none of its own.
 TARGETS := $(patsubst docker/%/target.yaml,%,$(shell grep -L '^way_of:' docker/*/target.yaml))
 

@@ -1,9 +1,9 @@
-# Packages for ci/engine, from the archive that this machine's apt knows. To be sourced.
+# Packages for ci/engine and ci/clients, from the archive that this machine's apt knows. To be sourced.
 
-say() { printf 'engine: %s\n' "$*" >&2; }
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 
 fail() { # fail MESSAGE REMEDY
-  printf 'engine: %s\n  -> %s\n  (exit code 4: this machine lacks something that the job needs)\n' "$1" "$2" >&2
+  printf '%s: %s\n  -> %s\n  (exit code 4: this machine lacks something that the job needs)\n' "${0##*/}" "$1" "$2" >&2
   exit 4
 }
 
