@@ -38,13 +38,22 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def onnx_python() -> Path:
-    """Return the interpreter of the onnx toolchain, installed where it is not yet."""
-    settings = from_environment()
+def interpreter_of() -> Callable[[str], Path]:
+    """Return a function that gives the interpreter of a toolchain, installed where it is not yet."""
+    settings, targets = from_environment(), read_targets()
     runner = VenvRunner(environments=settings.environments, torch_index=settings.torch_index)
-    target = read_targets()["onnx"]
-    runner.prepare(target, Console())
-    return runner.folder(target) / "bin" / "python"
+
+    def interpreter(name: str) -> Path:
+        runner.prepare(targets[name], Console())
+        return runner.folder(targets[name]) / "bin" / "python"
+
+    return interpreter
+
+
+@pytest.fixture(scope="session")
+def onnx_python(interpreter_of: Callable[[str], Path]) -> Path:
+    """Return the interpreter of the onnx toolchain, installed where it is not yet."""
+    return interpreter_of("onnx")
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,8 @@ class VenvRunner:
         pins = sum(1 for line in target.requirements.read_text().splitlines() if line[:1].isalnum())
         count = _Counter(step, pins)
         pip = [sys.executable, "-m", "pip", "--python", str(partial / "bin" / "python"), "--disable-pip-version-check"]
-        options = ["--no-input", "--progress-bar", "off", *self._index(target, console)]
+        # The lock names every package, and some do without what they ask for: docker/base/bin/install-toolchain.
+        options = ["--no-input", "--no-deps", "--progress-bar", "off", *self._index(target, console)]
         install: list[str | Path] = [*pip, "install", *options, "-r", target.requirements]
         _checked(run(install, log=log, on_line=count, on_tick=on_tick), log)
         partial.rename(folder)
@@ -111,7 +112,7 @@ class VenvRunner:
         path = ":".join(["docker", *(f"docker/{folder.name}" for folder in target.shares)])
         return (f"# In the farm's own folder, with an environment made once:\n"
                 f"#   python{target.python} -m venv build/{place} && "
-                f"build/{place}/bin/pip install -r docker/{place}/requirements.txt\n"
+                f"build/{place}/bin/pip install --no-deps -r docker/{place}/requirements.txt\n"
                 f"PYTHONPATH={path} MODELFARM_CONVERTER=docker/{place}/converter.py "
                 f'build/{place}/bin/python -m jobkit "$JOB"\n')
 

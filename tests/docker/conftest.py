@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,7 @@ from jobfolder import DOCKER
 from modelfarm.console import Console
 from modelfarm.runners.venv import VenvRunner
 from modelfarm.settings import from_environment
-from modelfarm.target import read_target
+from modelfarm.target import read_target, read_targets
 
 HERE = Path(__file__).parent
 
@@ -40,3 +43,19 @@ def rtx_python() -> Path:
     runner = VenvRunner(environments=settings.environments, torch_index="")
     runner.prepare(target, Console())
     return runner.folder(target) / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def script_in(interpreter_of: Callable[[str], Path]) -> Callable[..., Any]:
+    """Return a function that runs one of tests/docker/scripts in a toolchain; give the JSON of its last line."""
+    targets = read_targets()
+
+    def run(target: str, name: str, *arguments: object) -> Any:
+        path = [DOCKER, *targets[target].code, HERE, HERE / "toys"]
+        words = [interpreter_of(target), HERE / "scripts" / f"{name}.py", *arguments]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+        done = subprocess.run(list(map(str, words)), env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run

@@ -94,6 +94,14 @@ def test_an_environment_is_installed_once_and_runs_jobs(tmp_path: Path, runner: 
     _stops_a_job_at_its_limit(tmp_path, runner, target)
 
 
+def test_what_a_package_asks_for_beside_the_lock_is_not_installed(tmp_path: Path, runner: VenvRunner) -> None:
+    make_wheel(tmp_path / "wheels", requires=("absent==1.0",))
+    target = make_target(tmp_path, "# without: absent (for the test)\ntoy==1.0\n", HERE)
+    prepare(runner, target)
+    assert imports(runner, target, "toy")
+    assert "pip install --no-deps -r docker/toy/requirements.txt" in runner.script(target)
+
+
 def _runs_a_job(folder: Path, runner: VenvRunner, target: Target) -> None:
     (folder / "docker" / "jobkit" / "__main__.py").write_text(
         "import os, sys, toy\nassert os.getcwd() == sys.argv[1]\n"

@@ -51,14 +51,15 @@ def make_target(folder: Path, requirements: str, python: str = "3.11") -> Target
     return read_target(toy / "target.yaml")
 
 
-def make_wheel(folder: Path, name: str = "toy", version: str = "1.0") -> Path:
-    """Write a wheel with one module, VALUE = 1."""
+def make_wheel(folder: Path, name: str = "toy", version: str = "1.0", requires: tuple[str, ...] = ()) -> Path:
+    """Write a wheel with one module, VALUE = 1, that `requires` others."""
     folder.mkdir(exist_ok=True)
     file = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(file, "w") as wheel:
         wheel.writestr(f"{name}.py", "VALUE = 1\n")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        asked = "".join(f"Requires-Dist: {other}\n" for other in requires)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{asked}")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     return file
