@@ -11,7 +11,7 @@ import pytest
 
 from modelfarm.artifact import BUILT, VERIFIED, Artifact
 from modelfarm.console import Console
-from modelfarm.engines.local import LocalEngine, Outcome
+from modelfarm.engines.local import Outcome
 from modelfarm.errors import GateError, UsageError
 from modelfarm.manifest import read_origin
 from modelfarm.plan import Request
@@ -48,8 +48,7 @@ def built(toys: Toys) -> Toys:
 
 
 def outcome(toys: Toys) -> Outcome:
-    engine = LocalEngine(workers=1, builder=lambda cancelled: toys.builder())
-    (done,) = engine.run(toys.jobs(), Console(io.StringIO(), live=False))
+    (done,) = toys.run(toys.jobs(), Console(io.StringIO(), live=False))
     return done
 
 

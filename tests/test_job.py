@@ -112,7 +112,7 @@ def _without(key: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("document", [
     "", "{", "[]", "null", "5", _without("ok"), _without("files"), _without("signature"), _without("device"),
-    {**RESULT, "device": {"wanted": "cpu"}}, {**RESULT, "latency": None}, {**RESULT, "files": None},
+    {**RESULT, "device": {"wanted": "cpu"}}, {**RESULT, "latency": {"median_ms": 1.0}}, {**RESULT, "files": None},
     {"ok": False}, {"ok": False, "error": None}, {"ok": False, "error": {"kind": "crash"}},
 ])
 def test_a_result_of_another_form_is_a_conversion_error(tmp_path: Path, document: Any) -> None:

@@ -327,7 +327,7 @@ def test_slow_models_are_measured_five_times_and_no_more(tmp_path: Path) -> None
 def test_a_runtime_that_measures_itself_is_believed_rather_than_the_clock(tmp_path: Path) -> None:
     own = "np.mean([0, 0.004])"  # seconds
     ended = run_toy(tmp_path, DOUBLING.replace("detail))", f"detail), lambda: {own})"))
-    assert ended.result["latency"] == {"median_ms": 2.0, "p95_ms": 2.0, "runs": 6, "sample": "sample-0"}
+    assert ended.result["latency"] == {"median_ms": 2.0, "p95_ms": 2.0, "runs": 6, "sample": "sample-0", "figures": {}}
 
 
 SLEEPING = (

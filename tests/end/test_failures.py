@@ -205,8 +205,8 @@ def test_a_store_that_is_a_file_is_a_clear_error(shop: Shop, tmp_path: Path) -> 
 
 def _toolchains(parent: int) -> list[int]:
     """Return the children of a process that run jobkit."""
-    children = Path(f"/proc/{parent}/task/{parent}/children")
-    pids = children.read_text().split() if children.exists() else []
+    lists = Path(f"/proc/{parent}/task").glob("*/children")  # whichever of its threads started them
+    pids = [pid for children in lists for pid in children.read_text().split()]
     return [int(pid) for pid in pids if b"jobkit" in _command(pid)]
 
 
