@@ -101,8 +101,11 @@ clean: setup ## remove failures and leftovers; artifacts stay
 schema: setup ## write docs/recipe.schema.json
 	@$(INV) schema
 
+# Tests with containers share an engine, and count what is in it: one file of them after the other.
+BESIDE = $(if $(IMAGES),,--numprocesses=auto --maxprocesses=4 --dist=loadfile)
+
 test: setup-dev ## every test that this machine can run
-	@$(VENV)/bin/python -m pytest $(TESTS)
+	@$(VENV)/bin/python -m pytest $(BESIDE) $(TESTS)
 
 check: setup-dev ## style, types, coverage of the core, test size
 	@$(INV) check
