@@ -13,7 +13,9 @@ import pytest
 from modelfarm.errors import RegistryError, UsageError
 from modelfarm.registry import faults
 from modelfarm.registry.line import ATTEMPTS, Line, is_loopback
+from modelfarm.registry.oci import describe
 from modelfarm.registry.shelf import Shelf
+from modelfarm.registry.transfer import Blob, upload
 from tests.images.registry import Registry, free_port, running_registry
 from tests.registry.relay import Answer, Asked, Cut, relay, self_signed
 
@@ -207,6 +209,21 @@ def test_a_login_is_not_shown_to_another_host(registry: Registry, tmp_path: Path
             line = Line(f"{there.host}/x", environment=login(tmp_path, there.host, auth=encoded("jo", "s3cret")))
             assert tags(line) == []
         assert elsewhere.count("GET", "/x/tags") == 1
+        assert all("Authorization" not in each.headers for each in elsewhere.asked)
+
+
+def test_a_login_is_not_shown_where_an_upload_is_sent_elsewhere(registry: Registry, tmp_path: Path) -> None:
+    with relay(registry) as elsewhere:
+        def sent_on(asked: Asked, answer: Answer) -> Answer:
+            headers = {name: value.replace(asked.headers["Host"], elsewhere.host)
+                       for name, value in answer.headers.items()}
+            return Answer(status=answer.status, body=answer.body, headers=headers)
+
+        with relay(registry, before=guarded, after=sent_on) as there:
+            line = Line(f"{there.host}/x", environment=login(tmp_path, there.host, auth=encoded("jo", "s3cret")))
+            data = there.host.encode()
+            upload(line, Blob(descriptor=describe(data, "text/plain"), source=data))
+        assert elsewhere.count("PUT", "/uploads/") == 1
         assert all("Authorization" not in each.headers for each in elsewhere.asked)
 
 
