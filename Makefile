@@ -9,7 +9,7 @@ INV := $(VENV)/bin/python -m invoke
 
 # $(call flag,NAME,option): --option 'value' where the variable NAME was given.
 flag = $(if $($1),--$2 '$(subst ','\'',$($1))')
-ASKED = $(call flag,OPTIONS,options) $(call flag,PRECISION,precision) $(call flag,VIA,via)
+ASKED = $(call flag,OPTIONS,options) $(call flag,PRECISION,precision) $(call flag,VIA,via) $(call flag,BATCH,batch)
 CONVERT = $(call flag,MODEL,model) $(call flag,WEIGHTS,weights) $(ASKED) $(call flag,EXPECT,expect)
 IMAGE = $(call flag,TARGET,target)
 WHICH = $(call flag,MODEL,model) $(IMAGE) $(call flag,VARIANT,variant) $(call flag,WEIGHTS,weights)
@@ -24,7 +24,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  MODEL=name[,name] or all   WEIGHTS=file or random   OPTIONS=\"opset=11 simplify=false\"   EXPECT=none"
-	@echo "  PRECISION=uint8[,fp16]   VIA=way   of targets that have several"
+	@echo "  PRECISION=uint8[,fp16]   VIA=way   BATCH=1,4,8   of targets that have several"
 	@echo "  RUNNER=docker, podman, venv or auto   EXTRA_CA= WHEELHOUSE= SOURCE_<NAME>= BASE= for images: docs/images.md"
 	@echo "  MODELS_DIR= ARTIFACTS= MODELFARM_DATA= MODELFARM_CACHE= TORCH_INDEX= JOBS=2   see docs/user-guide.md"
 

@@ -116,7 +116,7 @@ class Farm:
         gpu, feeding = self.runners.gpu(target), None  # a machine without one is told so before all else
         if target.needs:
             needed = choose_target(self.targets, target.needs.target)
-            feeding = self.planner(needed, replace(request, options="", precision="", via=""), console)
+            feeding = self.planner(needed, replace(request, options="", precision="", via="", batch=""), console)
         return Planner(target=target, runner=self.runners.of(target), lookup=self.lookup, digests=self.digests,
                        request=request, progress=console.meter("download the weights"), feeding=feeding, gpu=gpu,
                        beside=lambda name: self.planner(choose_target(self.targets, name), request, console))

@@ -106,6 +106,8 @@ class Planner:
         origin = self._origin(plain, options)
         if origin and self.feeding:
             recipe = origin.recipe  # with the batch that it starts from
+            if origin.dynamic:  # the same samples, whose outputs in the source it keeps
+                options["dynamic"] = origin.options["dynamic"]
         materials = self._materials(recipe, origin)
         for precision in precisions:
             variant = self._variant(precision, {**changed, **edited}, way)
@@ -117,7 +119,8 @@ class Planner:
         Raises UsageError where nothing leads from the source to the target.
         """
         if self.feeding:
-            return self.feeding.feed(recipe, self.target, options.get("adapt") or {})
+            batch = edits.batch_edit(str(options.get("batch") or ""))
+            return self.feeding.feed(recipe, self.target, {**(options.get("adapt") or {}), **batch})
         kind = recipe.source.kind
         if kind in self.target.reads:
             return None

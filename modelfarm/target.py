@@ -227,7 +227,11 @@ _OWN: Mapping[str, Field] = {
     "cpus": Field(shape=Number(minimum=0.01), help="left out: all"),
     "environment": Field(shape=Text(choices=("any", "image")), default="any"),
 }
-_WAY = Record(fields={**_OWN, "way_of": Field(shape=_FOLDER, required=True)})
+_WAY = Record(fields={
+    **_OWN,
+    "way_of": Field(shape=_FOLDER, required=True),
+    "reads": Field(shape=Sequence(of=_KIND, least=1), help="the sources that this way reads; left out: the target's"),
+})
 _TARGET = Record(fields={
     **_OWN,
     "reads": Field(shape=Sequence(of=_KIND, least=1), required=True),
@@ -302,7 +306,8 @@ def _way(document: Document, values: Mapping[str, Any], folder: Path) -> Target:
     document.raise_problems()
     assert target is not None
     way = next(name for name, place in target.ways.items() if place == folder.name)
-    return replace(target, folder=folder, ways={}, way_of=made, way=way, **_own(values, folder))
+    reads = tuple(values["reads"] or target.reads)
+    return replace(target, folder=folder, ways={}, way_of=made, way=way, reads=reads, **_own(values, folder))
 
 
 def _complain_of_precisions(document: Document, values: Any) -> None:
