@@ -63,6 +63,15 @@ def status(context: Context) -> None:
 
 
 @task
+def report(context: Context) -> None:
+    """Write the HTML report of everything in the store."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().report(console)
+
+
+@task
 def show(context: Context, model: str = "", variant: str = "onnx") -> None:
     """Print the smoke-test report of the latest artifact."""
     with door() as console:

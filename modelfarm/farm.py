@@ -338,6 +338,15 @@ class Farm:
         """Print the artifacts and the failures of the store."""
         print_status(self.store, console)
 
+    def report(self, console: Console) -> None:
+        """Write the pages about everything in the store, and print where they begin."""
+        from modelfarm.site.writer import Writer
+
+        with console.step("write the report") as step:
+            written = Writer(self.store).write(step.progress)
+        self.digests.save()
+        console.line(f"  {written.pages} pages, {written.fresh} written anew: {shown(written.index)}")
+
     def examine(self, console: Console) -> None:
         """Print what the doctor finds; raises MachineError where something is lacking."""
         if not print_findings(self._findings(), console):

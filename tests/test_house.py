@@ -18,7 +18,7 @@ FLOORS = [
     ["demo", "shift"],
     ["farm"],
     ["reproduce"],
-    ["summary", "viewer", "why", "differ", "board", "matrix"],
+    ["summary", "viewer", "why", "differ", "board", "matrix", "site"],
     ["engines"],
     ["build", "doctor", "registry"],
     ["trial"],
