@@ -10,8 +10,8 @@ from typing import Any
 from modelfarm.site import plain
 
 _NAMED = {"schema", "model", "description", "variant", "precision", "version", "key", "made_at", "made_from", "runner",
-          "options", "random_weights", "passed", "verified", "gates", "worst", "devices", "columns", "parity",
-          "predictions", "size", "files", "previous", "timings", "latency", "device", "versions", "facts"}
+          "processor", "options", "random_weights", "passed", "verified", "gates", "worst", "devices", "columns",
+          "parity", "predictions", "size", "files", "previous", "timings", "latency", "device", "versions", "facts"}
 _SHOWN = 3  # classes of a ranking
 
 
@@ -109,7 +109,7 @@ class Figures:
 def read_figures(smoke: Mapping[str, Any]) -> Figures:
     """Read a smoke document of any age; what is not as expected is left out."""
     device = plain.mapping(smoke.get("device"))
-    where = [plain.text(device.get(part)) for part in ("used", "detail")]
+    where = [*(plain.text(device.get(part)) for part in ("used", "detail")), plain.text(smoke.get("processor"))]
     timings = {step: plain.number(spent) for step, spent in plain.mapping(smoke.get("timings")).items()}
     return Figures(
         description=plain.text(smoke.get("description")), precision=plain.text(smoke.get("precision")),
