@@ -46,7 +46,8 @@ def smoke(**changes: Any) -> dict[str, Any]:
     return {
         "schema": 1, "model": "m", "description": "a model to look at", "variant": "onnx", "precision": "fp32",
         "made_at": "2026-09-21T14:13:20Z", "made_from": [{"role": "weights", "name": "m.pt", "sha256": "ab" * 32}],
-        "runner": "venv", "processor": "EPYC", "options": {"opset": 12, "dynamic": {"input": {"0": "batch"}}}, "random_weights": False,
+        "runner": "venv", "processor": "EPYC", "random_weights": False,
+        "options": {"opset": 12, "dynamic": {"input": {"0": "batch"}}},
         "passed": True, "gates": gates, "worst": {"px": 0.0005}, "devices": {},
         "columns": [row("box", 0.0005), row("landmarks", 0.0001)], "parity": [row("box", 0.0005, samples=1)],
         "predictions": [{"sample": "a.png", "reference": [ranking], "artifact": [ranking]},
