@@ -51,7 +51,8 @@ def test_loopback_is_spoken_to_in_the_plain(registry: Registry) -> None:
 def test_tls_wants_a_certificate_that_is_trusted(registry: Registry, tmp_path: Path) -> None:
     server, alone = self_signed(tmp_path)
     with relay(registry, certificate=server) as there:
-        with pytest.raises(faults.UntrustedError, match=f"the certificate of the registry {there.host}") as caught:
+        with pytest.raises(faults.UntrustedError, match=f"the certificate of the registry {there.host} is not "
+                                                        "trusted: self-signed certificate") as caught:
             tags(Line(f"{there.host}/x"))
         assert "EXTRA_CA=file" in caught.value.remedy and there.asked == []
         assert tags(Line(f"{there.host}/x", environment={"EXTRA_CA": str(alone)})) == []
@@ -62,13 +63,14 @@ def test_tls_wants_a_certificate_that_is_trusted(registry: Registry, tmp_path: P
 
 def test_a_registry_that_is_down_is_named_at_once() -> None:
     host = f"127.0.0.1:{free_port()}"
-    with pytest.raises(faults.UnreachableError, match=f"the registry {host} cannot be reached: .*refused") as caught:
+    said = f"the registry {host} cannot be reached: Connection refused"
+    with pytest.raises(faults.UnreachableError, match=said) as caught:
         tags(Line(f"{host}/x"))
-    assert caught.value.code == 8 and "object at" not in caught.value.message
+    assert caught.value.code == 8
 
 
 def test_a_host_that_does_not_exist_is_named() -> None:
-    with pytest.raises(faults.UnreachableError, match=r"nowhere\.invalid:5000 cannot be reached"):
+    with pytest.raises(faults.UnreachableError, match=r"nowhere\.invalid:5000 cannot be reached: .*not known"):
         tags(Line("nowhere.invalid:5000/x", environment={}))
 
 
