@@ -18,7 +18,7 @@ SHELF = $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(IMAGE) $(call fl
 TARGETS := $(patsubst docker/%/target.yaml,%,$(shell grep -L '^way_of:' docker/*/target.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo $(TARGETS) nightly all models status show report edit diff lint why reproduce job images base pull push publish fetch doctor view clean gc schema test check bench setup setup-dev
+.PHONY: help demo $(TARGETS) nightly all models status show run trt-run report edit diff lint why reproduce job images base pull push publish fetch doctor view clean gc schema test check bench setup setup-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,12 @@ show: setup ## the smoke-test report of the latest artifact of MODEL=
 
 report: setup ## pages about all of it, for a browser: artifacts/report/index.html
 	@$(INV) report
+
+run: setup ## what the latest artifact of MODEL= sees in PICTURE=face.jpg; VARIANT=onnx
+	@$(INV) look $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(call flag,PICTURE,picture)
+
+trt-run: setup ## the same with VARIANT=trt-fp32: what the engine sees
+	@$(INV) look $(call flag,MODEL,model) --variant '$(or $(VARIANT),trt-fp32)' $(call flag,PICTURE,picture)
 
 edit: setup ## the graph of MODEL= with BATCH=4 or BATCH=name, only KEEP=output,... or without REMOVE=node,...
 	@$(INV) edit $(call flag,MODEL,model) $(call flag,BATCH,batch) $(call flag,KEEP,keep) $(call flag,REMOVE,remove) $(call flag,WEIGHTS,weights)

@@ -81,6 +81,15 @@ def show(context: Context, model: str = "", variant: str = "onnx") -> None:
 
 
 @task
+def look(context: Context, model: str = "", variant: str = "onnx", picture: str = "") -> None:
+    """Run the latest artifact on a picture, and draw what it sees."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().look(model, variant, picture, console)
+
+
+@task
 def why(context: Context, target: str = "onnx", model: str = "", variant: str = "", weights: str = "",
         options: str = "", precision: str = "", via: str = "", batch: str = "", expect: str = "") -> None:
     """Say what of a job's key has changed since the latest artifact."""

@@ -201,6 +201,42 @@ class Farm:
                               runners=lambda needed: runner if needed == made else self.runners.of(needed))
         console.line(f"  {job.name} {artifact.version}: {rebuilder.reproduce(job, artifact, console)}")
 
+    def look(self, model: str, variant: str, picture: str, console: Console) -> None:
+        """Run the latest artifact of a model on a picture, print what it sees and draw it.
+
+        Raises MachineError, before anything is loaded, where the artifact is for another machine than this.
+        """
+        from modelfarm.look import Looker, picture_of
+        from modelfarm.manifest import read_origin
+
+        file, artifact = picture_of(picture), self.artifact(model, variant)
+        origin = read_origin(artifact)
+        target = choose_target(self.targets, origin.target)
+        if not target.runs:
+            raise UsageError(f"{artifact.model}/{variant} is built and not run: {target.name} engines run elsewhere")
+        self._inspect(artifact, target, origin.precision)
+        looker = Looker(store=self.store, runners=self.runners.of)
+        drawn = looker.look(artifact, origin, target, self.recipe(artifact.model), file, console)
+        console.line(f"  the picture:    {shown(drawn)}")
+
+    def _inspect(self, artifact: Artifact, target: Target, precision: str) -> None:
+        """Raise MachineError where an artifact was made for another GPU, or another version of its runtime."""
+        from modelfarm import passport
+
+        if (issued := passport.read_passport(artifact)) is None:
+            return
+        try:
+            gpu = self.runners.gpu(target)
+        except MachineError as error:
+            raise MachineError(f"{artifact.model}/{artifact.variant} was built for {issued}. {error.message}",
+                               remedy=error.remedy) from error
+        assert gpu is not None
+        packages = self.runners.of(target).packages(target)
+        here = next((packages[name] for name in passport.PACKAGES if name in packages), "")
+        way = f" VIA={target.way}" if target.way_of else ""
+        passport.inspect(issued, artifact, gpu, here,
+                         f"make {target.makes_for} MODEL={artifact.model} PRECISION={precision}{way}")
+
     def _jobs(self, target: str, model: str, request: Request, console: Console) -> list[Job]:
         """Plan the jobs of one model."""
         recipe = self.recipe(only(parse_models(model, self.models())))
