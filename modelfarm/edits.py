@@ -37,6 +37,11 @@ def batch_edit(batch: str) -> dict[str, str]:
     return {"batch": words[0] if len(words) == 1 else "batch"} if words else {}
 
 
+def adapted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the edits that a reader wants of the graph: its `adapt`, and the batch that it is built for."""
+    return {**(options.get("adapt") or {}), **batch_edit(str(options.get("batch") or ""))}
+
+
 def planned(recipe: Recipe, options: Mapping[str, Any], edit: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe and the options as they are once the graph is edited as the command line wants it.
 

@@ -46,7 +46,8 @@ targets:
   onnx: {opset: 12, simplify: true, dynamic: {input: {0: batch}}, external_data_above: 2GiB, precision: [fp32],
          seconds: 600,
          edit: {batch: 4, keep: [a], remove: [b], exported: [c], constants: true, unused: true, four_dimensions: true,
-                cut_decode: true, padded_maxpool: true, strided_slices: true, half: true, split_outputs: true,
+                cut_decode: true, padded_maxpool: true, strided_slices: true, half: true,
+                quantise: {noise: 0.1}, float: [a], split_outputs: true,
                 normalise_boxes: {output: a}}}
   tnn: {device: x86, optimize: true, threads: 2, adapt: {four_dimensions: true}}
   trt-rtx: {compute_capabilities: ["86", "8.9"], batch: "1,4,8", tf32: false, adapt: {half: true}}
