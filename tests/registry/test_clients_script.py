@@ -52,7 +52,7 @@ def test_without_apt_it_is_told_what_lacks(tmp_path: Path) -> None:
         (few / name).symlink_to(real)
     done = run(str(few), tmp_path)
     assert done.returncode == 4
-    assert "clients: there is no apt-get here to fetch oras with" in done.stderr
+    assert "clients: there is no apt-get here to fetch oras cosign docker-registry with" in done.stderr
     assert done.stdout == ""
 
 
