@@ -58,7 +58,7 @@ class Matrix:
             yield _row(recipe.name, target.name, planner, "skipped")
             return
         try:
-            yield from list(planner.jobs(recipe))
+            yield from planner.jobs(recipe)
         except MachineError as error:
             yield _row(recipe.name, target.name, error, "failed" if self._was_made(recipe, target) else "skipped")
         except FarmError as error:

@@ -103,23 +103,21 @@ class Planner:
         seconds = options.pop("seconds", None) or self.target.seconds
         precisions = _listed(options.pop("precision", self.target.precisions[0]))
         options.pop("via", None)
+        origin = self._origin(plain, options)
+        if origin and self.feeding:
+            recipe = origin.recipe  # with the batch that it starts from
+        materials = self._materials(recipe, origin)
         for precision in precisions:
-            origin = self._origin(plain, options, precision)
-            if origin and self.feeding:
-                recipe = origin.recipe  # with the batch that it starts from
-                if origin.dynamic:  # the same samples, whose outputs in the source it keeps
-                    options["dynamic"] = origin.options["dynamic"]
             variant = self._variant(precision, {**changed, **edited}, way)
-            yield self._job(recipe, precision, options, variant, self._materials(recipe, origin), seconds,
-                            origin=origin)
+            yield self._job(recipe, precision, options, variant, materials, seconds, origin=origin)
 
-    def _origin(self, recipe: Recipe, options: Mapping[str, Any], precision: str) -> Job | None:
+    def _origin(self, recipe: Recipe, options: Mapping[str, Any]) -> Job | None:
         """Return the job that the jobs of a recipe start from, None where that is its source.
 
         Raises UsageError where nothing leads from the source to the target.
         """
         if self.feeding:
-            return self.feeding.feed(recipe, self.target, edits.adapted(options), precision)
+            return self.feeding.feed(recipe, self.target, options.get("adapt") or {})
         kind = recipe.source.kind
         if kind in self.target.reads:
             return None
@@ -131,37 +129,34 @@ class Planner:
     def fed(self, recipe: Recipe, reader: Target) -> Iterator[Job]:
         """Yield the job whose artifact another target starts from, with the edits that the recipe has for it."""
         usual = {**reader.defaults, **(recipe.targets.get(reader.makes_for) or {})}
-        yield self.feed(recipe, reader, edits.adapted(usual), reader.precisions[0])
+        yield self.feed(recipe, reader, usual.get("adapt") or {})
 
-    def feed(self, recipe: Recipe, reader: Target, adapt: Mapping[str, Any], precision: str) -> Job:
+    def feed(self, recipe: Recipe, reader: Target, adapt: Mapping[str, Any]) -> Job:
         """Return the job whose artifact another target starts from: this target's, with the options that it needs.
 
         `adapt` are the edits that the reader wants. The job keeps the source's outputs, which the reader's gates
-        compare with, and holds the graph against what the reader takes. One job serves every precision, but for those
-        in which the reader wants the graph itself: it is then made, judged and named in that precision.
+        compare with, and holds the graph against what the reader takes.
         """
         if not self.target.runs:
             raise UsageError(f"target {reader.name} cannot start from {self.target.name}, whose artifacts are built "
                              "and not run: nobody has seen what they compute")
         assert reader.needs is not None
         options = {**self._usual(recipe), **reader.needs.options}
-        parts, own = [self.target.name, "for", reader.name], reader.brings(precision)
-        if adapt := _in_precision(adapt, reader.needs.precisions, precision):
+        if adapt:
             options["edit"] = {**(options.get("edit") or {}), **adapt}
-        return self._kept(recipe, options, [*parts, *([precision] if own else [])], reader, precision if own else "")
+        return self._kept(recipe, options, [self.target.name, "for", reader.name], reader)
 
     def bring(self, recipe: Recipe) -> Job:
         """Return the job that brings a source to what other targets read; it keeps the source's outputs for them."""
         return self._kept(recipe, self._usual(recipe), [self.target.makes, "from", recipe.source.kind], None)
 
-    def _kept(self, recipe: Recipe, options: dict[str, Any], parts: Sequence[str], reader: Target | None,
-              precision: str = "") -> Job:
-        plain, precision = recipe, precision or self.target.precisions[0]
+    def _kept(self, recipe: Recipe, options: dict[str, Any], parts: Sequence[str], reader: Target | None) -> Job:
+        plain = recipe
         recipe, options = edits.planned(recipe, options, {})
-        seconds = options.pop("seconds", None) or self.target.seconds
+        seconds, precision = options.pop("seconds", None) or self.target.seconds, self.target.precisions[0]
         options.pop("precision", None)
         variant = "-".join([*parts, *([RANDOM] if self._random else [])])
-        origin = self._origin(plain, options, precision)
+        origin = self._origin(plain, options)
         return self._job(recipe, precision, options, variant, self._materials(recipe, origin), seconds, origin=origin,
                          reader=reader, kept=True)
 
@@ -170,9 +165,7 @@ class Planner:
              reader: Target | None = None, kept: bool = False) -> Job:
         waived = self.request.expect == "none"
         lint = {"title": reader.title, "operators": reader.operators} if reader and reader.operators else None
-        # Who makes the precision measures the ranges: the graph's job where the reader wants the graph in it.
-        measuring = reader if reader and reader.brings(precision) else self.target
-        calibrated = precision in measuring.calibrates and not self.target.brings(precision)
+        calibrated = precision in self.target.calibrates
         if calibrated:
             materials = (*materials, *self._calibration(recipe, variant))
         identity = {
@@ -193,7 +186,7 @@ class Planner:
                    variant=variant, random_weights=self._random, golden_waived=waived, runner=self.runner.name,
                    seconds=seconds, provenance=self.provenance, identity=identity,
                    key=key_of(identity), origin=origin, bridged=bool(origin) and not self.feeding,
-                   keeps=(REFERENCE,) if kept else (), lint=lint, calibrated=calibrated)
+                   keeps=(REFERENCE,) if kept else (), lint=lint)
 
     @property
     def _random(self) -> bool:
@@ -255,13 +248,6 @@ class Planner:
             return Material(role=role, name=path.name, path=path, sha256=self.digests.file(path))
         except OSError as error:
             raise MachineError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _in_precision(adapt: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]], precision: str) -> dict[str, Any]:
-    """Return the edits of a graph for one precision: of those that bring it to one, its own, as the recipe has them."""
-    only = {name for table in tables.values() for name in table}
-    wanted = {name: value for name, value in adapt.items() if name not in only}
-    return {**wanted, **{name: adapt.get(name, value) for name, value in tables.get(precision, {}).items()}}
 
 
 def _source_identity(recipe: Recipe) -> dict[str, Any]:

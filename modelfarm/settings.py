@@ -36,7 +36,11 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The folders and choices of one invocation; `jobs` is None where the machine decides."""
+    """The folders and choices of one invocation; `jobs`, `memory` and `cpus` are None where the machine decides.
+
+    `memory` in bytes and `cpus` are what all jobs on this machine may use together; `labels` are what a worker offers
+    beside what is found.
+    """
 
     models: Path
     artifacts: Path
@@ -46,6 +50,9 @@ class Settings:
     torch_index: str
     jobs: int | None
     engine: str = LOCAL
+    memory: int | None = None
+    cpus: int | None = None
+    labels: tuple[str, ...] = ()
     strict: bool = False
     thresholds: Thresholds = Thresholds()
 
@@ -76,6 +83,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         torch_index=environment.get("TORCH_INDEX", TORCH_INDEX),
         jobs=positive(jobs, "JOBS") if (jobs := environment.get("JOBS")) else None,
         engine=_engine(environment.get("ENGINE") or LOCAL),
+        memory=_memory(environment.get("MEMORY") or ""),
+        cpus=positive(cpus, "CPUS") if (cpus := environment.get("CPUS")) else None,
+        labels=tuple(word for word in (environment.get("LABELS") or "").split(",") if word),
         strict=_switch(environment.get("STRICT") or "0", "STRICT"),
         thresholds=_thresholds(environment.get("REGRESSION") or ""))
 
@@ -85,6 +95,13 @@ def _engine(text: str) -> str:
         raise UsageError(f"ENGINE={text}: expected {LOCAL}, or the address of a Dask scheduler",
                          remedy="ENGINE=tcp://head:8786; docs/cluster.md says how to start one")
     return text
+
+
+def _memory(text: str) -> int | None:
+    """Read MEMORY=16GiB; raises UsageError."""
+    if text and not re.fullmatch(r"[1-9]\d{0,5}[MG]iB", text):
+        raise UsageError(f"MEMORY={text}: expected a size such as 16GiB")
+    return int(text[:-3]) << (30 if "G" in text else 20) if text else None
 
 
 def _switch(text: str, name: str) -> bool:

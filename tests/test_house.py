@@ -15,10 +15,10 @@ from modelfarm.settings import ROOT
 # From the top. A package is one room, unless the list names its parts; modules of one room may know each other.
 FLOORS = [
     ["tasks"],
-    ["demo", "shift"],
+    ["demo", "shift", "hand"],
     ["farm"],
-    ["reproduce", "look"],
-    ["summary", "viewer", "why", "differ", "board", "matrix", "site"],
+    ["reproduce"],
+    ["summary", "viewer", "why", "differ", "board", "matrix"],
     ["engines"],
     ["build", "doctor", "registry"],
     ["trial"],
@@ -28,7 +28,7 @@ FLOORS = [
     ["calibration"],
     ["samples", "handed"],
     ["arrays", "pictures", "lookup", "job", "runners", "images", "lint", "edits", "request"],
-    ["toolchain", "survey", "passport"],
+    ["toolchain", "survey"],
     ["recipe", "target"],
     ["grammar", "contradictions", "neighbours"],
     ["decoders", "store", "containers", "pins", "gpu", "machine"],

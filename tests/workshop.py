@@ -119,7 +119,7 @@ class Workshop:
 
     def reading(self, reader: Target, **request: Any) -> Job:
         """Plan the job of a target that starts from the toy's artifact."""
-        feeding = self.planner(**{**request, "options": "", "batch": ""})
+        feeding = self.planner(**{**request, "options": ""})
         (job,) = replace(feeding, target=reader, request=Request(**request), feeding=feeding).jobs(self.read)
         return job
 

@@ -6,8 +6,6 @@ A converter imports from here what it needs: the job, the runtime that it return
 from jobkit.errors import (
     CheckpointError,
     ContractError,
-    DeviceError,
-    EngineError,
     GraphError,
     Interrupted,
     JobError,
@@ -25,8 +23,6 @@ __all__ = [
     "CheckpointError",
     "ContractError",
     "Device",
-    "DeviceError",
-    "EngineError",
     "Events",
     "FileSource",
     "GraphError",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from modelfarm import machine
+from modelfarm.settings import Settings
 from modelfarm.target import Target
 
 _CPUS = 2.0  # that a job counts for where its target sets no limit: it converts on one, and measures on all
@@ -28,15 +30,25 @@ class Need:
 class Slots:
     """What is free of a machine, which has one GPU for its jobs: the one that GPU= names, or the first.
 
-    A job that is larger than the whole machine runs alone, rather than never. `jobs` is how many the user allows at a
-    time; then memory and processors are the user's own affair.
+    A job that is larger than the whole machine runs alone, rather than never. `jobs` is how many may run at a time;
+    what is None is not looked at.
     """
 
-    memory: int
-    cpus: float
+    memory: int | None = None
+    cpus: float | None = None
     jobs: int | None = None
     _running: list[Need] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings, jobs: int | None = None) -> Slots:
+        """Return the slots of this machine, or of the share of it that MEMORY= and CPUS= give to jobs.
+
+        Where the user says how many `jobs` run at a time, memory and processors are the user's own affair.
+        """
+        if jobs:
+            return cls(jobs=jobs)
+        return cls(memory=settings.memory or machine.memory(), cpus=settings.cpus or machine.cores())
 
     @property
     def several(self) -> bool:
@@ -61,7 +73,7 @@ class Slots:
             return True
         if need.gpu and any(other.gpu for other in self._running):
             return False
-        if self.jobs:
-            return len(self._running) < self.jobs
-        return (sum(other.memory for other in self._running) + need.memory <= self.memory
-                and sum(other.cpus for other in self._running) + need.cpus <= self.cpus)
+        together = [*self._running, need]
+        return ((self.jobs is None or len(together) <= self.jobs)
+                and (self.memory is None or sum(each.memory for each in together) <= self.memory)
+                and (self.cpus is None or sum(each.cpus for each in together) <= self.cpus))

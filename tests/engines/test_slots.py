@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from modelfarm import machine
 from modelfarm.engines.slots import Need, Slots
+from modelfarm.settings import from_environment
 from modelfarm.target import read_targets
 
 GIB = 1 << 30
@@ -46,10 +50,23 @@ def test_one_job_has_the_gpu_and_others_run_beside_it(jobs: int | None) -> None:
 
 
 def test_the_users_word_stands_above_memory_and_processors() -> None:
-    slots = Slots(memory=1, cpus=1, jobs=3)
+    settings = replace(from_environment({}), memory=1, cpus=1)
+    slots = Slots.of(settings, 3)
     assert taken(slots, *[need(8, 8)] * 4) == [True, True, True, False]
     assert slots.several
-    assert not Slots(memory=1, cpus=1, jobs=1).several
+    assert not Slots.of(settings, 1).several
+
+
+def test_a_share_of_the_machine_can_be_set_aside() -> None:
+    slots = Slots.of(replace(from_environment({}), memory=3 * GIB, cpus=5))
+    assert (slots.memory, slots.cpus, slots.jobs) == (3 * GIB, 5, None)
+    whole = Slots.of(from_environment({}))
+    assert (whole.memory, whole.cpus) == (machine.memory(), machine.cores())
+
+
+def test_a_worker_has_all_three_bounds() -> None:
+    assert taken(Slots(memory=9 * GIB, cpus=9, jobs=2), *[need(4)] * 3) == [True, True, False]
+    assert taken(Slots(memory=5 * GIB, cpus=9, jobs=2), *[need(4)] * 3) == [True, False, False]
 
 
 def test_the_targets_say_what_their_jobs_need() -> None:

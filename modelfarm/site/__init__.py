@@ -1,1 +1,0 @@
-"""The site: static pages about a store, for a browser and without a network."""
