@@ -9,7 +9,7 @@ INV := $(VENV)/bin/python -m invoke
 
 # $(call flag,NAME,option): --option 'value' where the variable NAME was given.
 flag = $(if $($1),--$2 '$(subst ','\'',$($1))')
-ASKED = $(call flag,OPTIONS,options) $(call flag,PRECISION,precision) $(call flag,VIA,via)
+ASKED = $(call flag,OPTIONS,options) $(call flag,PRECISION,precision) $(call flag,VIA,via) $(call flag,BATCH,batch)
 CONVERT = $(call flag,MODEL,model) $(call flag,WEIGHTS,weights) $(ASKED) $(call flag,EXPECT,expect)
 IMAGE = $(call flag,TARGET,target)
 WHICH = $(call flag,MODEL,model) $(IMAGE) $(call flag,VARIANT,variant) $(call flag,WEIGHTS,weights)
@@ -18,13 +18,13 @@ SHELF = $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(IMAGE) $(call fl
 TARGETS := $(patsubst docker/%/target.yaml,%,$(shell grep -L '^way_of:' docker/*/target.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo $(TARGETS) nightly all worker models status show edit diff lint why reproduce job images base pull push publish fetch doctor view clean gc schema test check bench setup setup-dev
+.PHONY: help demo $(TARGETS) nightly all worker models status show run trt-run report edit diff lint why reproduce job images base pull push publish fetch doctor view clean gc schema test check bench setup setup-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  MODEL=name[,name] or all   WEIGHTS=file or random   OPTIONS=\"opset=11 simplify=false\"   EXPECT=none"
-	@echo "  PRECISION=uint8[,fp16]   VIA=way   of targets that have several"
+	@echo "  PRECISION=uint8[,fp16]   VIA=way   BATCH=1,4,8   of targets that have several"
 	@echo "  RUNNER=docker, podman, venv or auto   EXTRA_CA= WHEELHOUSE= SOURCE_<NAME>= BASE= for images: docs/images.md"
 	@echo "  MODELS_DIR= ARTIFACTS= MODELFARM_DATA= MODELFARM_CACHE= TORCH_INDEX= JOBS=2   see docs/user-guide.md"
 
@@ -52,6 +52,15 @@ status: setup ## what has been converted
 
 show: setup ## the smoke-test report of the latest artifact of MODEL=
 	@$(INV) show $(call flag,MODEL,model) $(call flag,VARIANT,variant)
+
+report: setup ## pages about all of it, for a browser: artifacts/report/index.html
+	@$(INV) report
+
+run: setup ## what the latest artifact of MODEL= sees in PICTURE=face.jpg; VARIANT=onnx
+	@$(INV) look $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(call flag,PICTURE,picture)
+
+trt-run: setup ## the same with VARIANT=trt-fp32: what the engine sees
+	@$(INV) look $(call flag,MODEL,model) --variant '$(or $(VARIANT),trt-fp32)' $(call flag,PICTURE,picture)
 
 edit: setup ## the graph of MODEL= with BATCH=4 or BATCH=name, only KEEP=output,... or without REMOVE=node,...
 	@$(INV) edit $(call flag,MODEL,model) $(call flag,BATCH,batch) $(call flag,KEEP,keep) $(call flag,REMOVE,remove) $(call flag,WEIGHTS,weights)

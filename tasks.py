@@ -13,13 +13,13 @@ from modelfarm.door import door
 
 @task
 def convert(context: Context, target: str = "onnx", model: str = "", weights: str = "", options: str = "",
-            precision: str = "", via: str = "", expect: str = "") -> None:
+            precision: str = "", via: str = "", batch: str = "", expect: str = "") -> None:
     """Convert models to a target, prove the result, and keep it."""
     with door() as console:
         from modelfarm.farm import Farm
         from modelfarm.plan import Request
 
-        request = Request(weights=weights, options=options, precision=precision, via=via, expect=expect)
+        request = Request(weights=weights, options=options, precision=precision, via=via, batch=batch, expect=expect)
         raise SystemExit(Farm.here().convert(target, model, request, console))
 
 
@@ -73,6 +73,15 @@ def status(context: Context) -> None:
 
 
 @task
+def report(context: Context) -> None:
+    """Write the HTML report of everything in the store."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().report(console)
+
+
+@task
 def show(context: Context, model: str = "", variant: str = "onnx") -> None:
     """Print the smoke-test report of the latest artifact."""
     with door() as console:
@@ -82,14 +91,23 @@ def show(context: Context, model: str = "", variant: str = "onnx") -> None:
 
 
 @task
+def look(context: Context, model: str = "", variant: str = "onnx", picture: str = "") -> None:
+    """Run the latest artifact on a picture, and draw what it sees."""
+    with door() as console:
+        from modelfarm.farm import Farm
+
+        Farm.here().look(model, variant, picture, console)
+
+
+@task
 def why(context: Context, target: str = "onnx", model: str = "", variant: str = "", weights: str = "",
-        options: str = "", precision: str = "", via: str = "", expect: str = "") -> None:
+        options: str = "", precision: str = "", via: str = "", batch: str = "", expect: str = "") -> None:
     """Say what of a job's key has changed since the latest artifact."""
     with door() as console:
         from modelfarm.farm import Farm
         from modelfarm.plan import Request
 
-        request = Request(weights=weights, options=options, precision=precision, via=via, expect=expect)
+        request = Request(weights=weights, options=options, precision=precision, via=via, batch=batch, expect=expect)
         Farm.here().explain(target, model, variant, request, console)
 
 
@@ -104,13 +122,13 @@ def reproduce(context: Context, target: str = "onnx", model: str = "", variant: 
 
 @task
 def job(context: Context, target: str = "onnx", model: str = "", variant: str = "", weights: str = "",
-        options: str = "", precision: str = "", via: str = "", folder: str = "") -> None:
+        options: str = "", precision: str = "", via: str = "", batch: str = "", folder: str = "") -> None:
     """Write the folder that a toolchain gets, for trying a converter by hand."""
     with door() as console:
         from modelfarm.farm import Farm
         from modelfarm.plan import Request
 
-        request = Request(weights=weights, options=options, precision=precision, via=via)
+        request = Request(weights=weights, options=options, precision=precision, via=via, batch=batch)
         Farm.here().write_job(target, model, variant, folder, request, console)
 
 

@@ -27,7 +27,13 @@ variable "no_proxy"         { default = "" }
 variable "NETWORK"          { default = "" } # "host" where a proxy or a mirror listens on loopback only; for buildx 0.17 and newer
 
 # What images clone: a mirror's address, or a folder with a clone, a mirror or bare files.
-variable "SOURCE_TNN" { default = "" }
+variable "SOURCE_TNN"           { default = "" }
+variable "SOURCE_ONNX_TENSORRT" { default = "" }
+variable "SOURCE_TORCH2TRT"     { default = "" }
+
+# TensorRT 8.2: the image that has it, or any other with CUDA and a folder of the release.
+variable "TRT_BASE"      { default = "nvcr.io/nvidia/tensorrt:22.04-py3" }
+variable "TENSORRT_ROOT" { default = "" }
 
 # null is what was not given: the Dockerfile's own default holds then.
 function "given" {
@@ -64,6 +70,12 @@ function "is_url" {
   result = length(regexall("^([a-z][a-z+.-]*://|[^/]+@[^/]+:)", value)) > 0
 }
 
+# The name of an image, as a context.
+function "image" {
+  params = [value]
+  result = is_url(value) ? value : "docker-image://${value}"
+}
+
 function "digest" {
   params = [target, kind]
   result = try(jsondecode(DIGESTS)[target][kind], "")
@@ -89,7 +101,7 @@ function "labels" {
 }
 
 group "default" {
-  targets = ["onnx", "tnn", "trt-rtx"]
+  targets = ["onnx", "tnn", "trt", "trt-onnx2trt", "trt-rtx", "trt-torch2trt", "trt10"]
 }
 
 target "_network" {
@@ -177,4 +189,55 @@ target "trt-rtx" {
   contexts = {trt = "docker/trt"}
   tags     = tag("trt-rtx")
   labels   = labels("trt-rtx", "TensorRT-RTX", BASE_BOOKWORM)
+}
+
+target "trt" {
+  inherits = ["_network"]
+  context  = "docker/trt"
+  contexts = merge({jobkit = "docker/jobkit", tools = "docker/base/bin", trt-base = image(TRT_BASE)},
+                   folder("wheels", WHEELHOUSE), folder("tensorrt", TENSORRT_ROOT),
+                   folder("source-onnx-tensorrt", SOURCE_ONNX_TENSORRT))
+  args     = {BASE = TRT_BASE, SOURCE_ONNX_TENSORRT = url(SOURCE_ONNX_TENSORRT)}
+  tags     = tag("trt")
+  labels   = labels("trt", "TensorRT 8.2", TRT_BASE)
+}
+
+# Stages that the ways to TensorRT stand on; see _base for their names.
+target "trt-compiler" {
+  inherits = ["trt"]
+  target   = "compiler"
+  tags     = ["modelfarm/trt-compiler:latest"]
+}
+
+target "trt-onnx2trt" {
+  inherits = ["_network"]
+  context  = "docker/trt-onnx2trt"
+  contexts = {jobkit = "docker/jobkit", trt-code = "docker/trt", trt = "target:trt", trt-compiler = "target:trt-compiler"}
+  tags     = tag("trt-onnx2trt")
+  labels   = labels("trt-onnx2trt", "TensorRT 8.2 by onnx2trt", TRT_BASE)
+}
+
+target "trt-pycuda" {
+  inherits = ["trt"]
+  target   = "pycuda"
+  tags     = ["modelfarm/trt-pycuda:latest"]
+}
+
+target "trt-torch2trt" {
+  inherits = ["_network"]
+  context  = "docker/trt-torch2trt"
+  contexts = merge({jobkit = "docker/jobkit", trt-code = "docker/trt", onnx-code = "docker/onnx", trt = "target:trt",
+                    trt-compiler = "target:trt-compiler", trt-pycuda = "target:trt-pycuda"},
+                   folder("wheels", WHEELHOUSE), folder("source-torch2trt", SOURCE_TORCH2TRT))
+  args     = {SOURCE_TORCH2TRT = url(SOURCE_TORCH2TRT)}
+  tags     = tag("trt-torch2trt")
+  labels   = labels("trt-torch2trt", "TensorRT 8.2 by torch2trt", TRT_BASE)
+}
+
+target "trt10" {
+  inherits = ["_bookworm"]
+  context  = "docker/trt10"
+  contexts = {trt = "docker/trt"}
+  tags     = tag("trt10")
+  labels   = labels("trt10", "TensorRT 10", BASE_BOOKWORM)
 }

@@ -137,6 +137,6 @@ def _explain(error: OSError, root: Path) -> FarmError | None:
 
 def _blocker(error: OSError, root: Path) -> Path | None:
     """Return what stands where a folder is needed."""
-    lowest = Path(os.fsdecode(error.filename)) if error.errno == errno.ENOTDIR and error.filename else root
+    lowest = Path(os.fsdecode(error.filename)) if error.filename else root
     chain = (path for path in (lowest, *lowest.parents) if os.path.lexists(path) and not path.is_dir())
     return next(chain, None)

@@ -24,6 +24,24 @@ def read_edit(*, batch: str, keep: str, remove: str) -> dict[str, Any]:
     return given
 
 
+def batch_edit(batch: str) -> dict[str, str]:
+    """Return the edit that the option `batch` of a target wants: one number fixes the graph's batch, three free it.
+
+    Raises UsageError where they are not the least, the usual and the greatest.
+    """
+    words = [word.strip() for word in batch.split(",")] if batch else []
+    if not all(word.isdigit() and int(word) for word in words) or len(words) not in (0, 1, 3) \
+            or words != sorted(words, key=int):
+        raise UsageError(f"batch {batch}: expected one number, or three in order",
+                         remedy="BATCH=1,4,8 is the least, the usual and the greatest; BATCH=8 is eight, always")
+    return {"batch": words[0] if len(words) == 1 else "batch"} if words else {}
+
+
+def adapted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the edits that a reader wants of the graph: its `adapt`, and the batch that it is built for."""
+    return {**(options.get("adapt") or {}), **batch_edit(str(options.get("batch") or ""))}
+
+
 def planned(recipe: Recipe, options: Mapping[str, Any], edit: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe and the options as they are once the graph is edited as the command line wants it.
 

@@ -131,7 +131,7 @@ class Farm:
         gpu, feeding = self.runners.gpu(target), None  # a machine without one is told so before all else
         if target.needs:
             needed = choose_target(self.targets, target.needs.target)
-            feeding = self.planner(needed, replace(request, options="", precision="", via=""), console)
+            feeding = self.planner(needed, replace(request, options="", precision="", via="", batch=""), console)
         return Planner(target=target, runner=self.runners.of(target), lookup=self.lookup, digests=self.digests,
                        request=request, progress=console.meter("download the weights"), feeding=feeding, gpu=gpu,
                        beside=lambda name: self.planner(choose_target(self.targets, name), request, console))
@@ -216,6 +216,42 @@ class Farm:
         rebuilder = Rebuilder(store=self.store,
                               runners=lambda needed: runner if needed == made else self.runners.of(needed))
         console.line(f"  {job.name} {artifact.version}: {rebuilder.reproduce(job, artifact, console)}")
+
+    def look(self, model: str, variant: str, picture: str, console: Console) -> None:
+        """Run the latest artifact of a model on a picture, print what it sees and draw it.
+
+        Raises MachineError, before anything is loaded, where the artifact is for another machine than this.
+        """
+        from modelfarm.look import Looker, picture_of
+        from modelfarm.manifest import read_origin
+
+        file, artifact = picture_of(picture), self.artifact(model, variant)
+        origin = read_origin(artifact)
+        target = choose_target(self.targets, origin.target)
+        if not target.runs:
+            raise UsageError(f"{artifact.model}/{variant} is built and not run: {target.name} engines run elsewhere")
+        self._inspect(artifact, target, origin.precision)
+        looker = Looker(store=self.store, runners=self.runners.of)
+        drawn = looker.look(artifact, origin, target, self.recipe(artifact.model), file, console)
+        console.line(f"  the picture:    {shown(drawn)}")
+
+    def _inspect(self, artifact: Artifact, target: Target, precision: str) -> None:
+        """Raise MachineError where an artifact was made for another GPU, or another version of its runtime."""
+        from modelfarm import passport
+
+        if (issued := passport.read_passport(artifact)) is None:
+            return
+        try:
+            gpu = self.runners.gpu(target)
+        except MachineError as error:
+            raise MachineError(f"{artifact.model}/{artifact.variant} was built for {issued}. {error.message}",
+                               remedy=error.remedy) from error
+        assert gpu is not None
+        packages = self.runners.of(target).packages(target)
+        here = next((packages[name] for name in passport.PACKAGES if name in packages), "")
+        way = f" VIA={target.way}" if target.way_of else ""
+        passport.inspect(issued, artifact, gpu, here,
+                         f"make {target.makes_for} MODEL={artifact.model} PRECISION={precision}{way}")
 
     def _jobs(self, target: str, model: str, request: Request, console: Console) -> list[Job]:
         """Plan the jobs of one model."""
@@ -353,6 +389,15 @@ class Farm:
     def list_artifacts(self, console: Console) -> None:
         """Print the artifacts and the failures of the store."""
         print_status(self.store, console)
+
+    def report(self, console: Console) -> None:
+        """Write the pages about everything in the store, and print where they begin."""
+        from modelfarm.site.writer import Writer
+
+        with console.step("write the report") as step:
+            written = Writer(self.store).write(step.progress)
+        self.digests.save()
+        console.line(f"  {written.pages} pages, {written.fresh} written anew: {shown(written.index)}")
 
     def examine(self, console: Console) -> None:
         """Print what the doctor finds; raises MachineError where something is lacking."""

@@ -49,6 +49,16 @@ class Gpu:
         """Return what an engine depends on: all but which of several equal GPUs it is."""
         return {name: value for name, value in asdict(self).items() if name not in ("index", "uuid")}
 
+    def container_options(self, engine: str) -> tuple[tuple[str, str], ...]:
+        """Return what gives a container this GPU: docker's own option, or podman's for a device in the words of CDI.
+
+        https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/cdi-support.html
+        """
+        podman = engine == "podman"
+        device = ("--device", f"nvidia.com/gpu={self.uuid}") if podman else ("--gpus", f"device={self.uuid}")
+        # Images of Debian do not say what they want of the driver, NVIDIA's do.
+        return device, ("--env", "NVIDIA_DRIVER_CAPABILITIES=compute,utility")
+
     def __str__(self) -> str:
         cuda = f", CUDA {self.cuda}" if self.cuda else ""
         return f"{self.name} ({self.architecture}), driver {self.driver}{cuda}"

@@ -36,7 +36,7 @@ class Job:
     `provenance` is what else is known of the toolchain; `seconds` are what the job may take; `origin` is the job whose
     artifact this one starts from, instead of the source; `keeps` are files of out/ that the artifact keeps for others;
     `lint` is what the target that reads the artifact takes of it, with that target's title. `bridged` says that the
-    origin is the source itself, brought to another format.
+    origin is the source itself, brought to another format. `calibrated` says that the job's toolchain measures ranges.
     """
 
     recipe: Recipe
@@ -56,6 +56,7 @@ class Job:
     bridged: bool = False
     keeps: tuple[str, ...] = ()
     lint: Mapping[str, Any] | None = None
+    calibrated: bool = False
 
     @property
     def name(self) -> str:

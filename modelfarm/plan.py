@@ -103,21 +103,23 @@ class Planner:
         seconds = options.pop("seconds", None) or self.target.seconds
         precisions = _listed(options.pop("precision", self.target.precisions[0]))
         options.pop("via", None)
-        origin = self._origin(plain, options)
-        if origin and self.feeding:
-            recipe = origin.recipe  # with the batch that it starts from
-        materials = self._materials(recipe, origin)
         for precision in precisions:
+            origin = self._origin(plain, options, precision)
+            if origin and self.feeding:
+                recipe = origin.recipe  # with the batch that it starts from
+                if origin.dynamic:  # the same samples, whose outputs in the source it keeps
+                    options["dynamic"] = origin.options["dynamic"]
             variant = self._variant(precision, {**changed, **edited}, way)
-            yield self._job(recipe, precision, options, variant, materials, seconds, origin=origin)
+            yield self._job(recipe, precision, options, variant, self._materials(recipe, origin), seconds,
+                            origin=origin)
 
-    def _origin(self, recipe: Recipe, options: Mapping[str, Any]) -> Job | None:
+    def _origin(self, recipe: Recipe, options: Mapping[str, Any], precision: str) -> Job | None:
         """Return the job that the jobs of a recipe start from, None where that is its source.
 
         Raises UsageError where nothing leads from the source to the target.
         """
         if self.feeding:
-            return self.feeding.feed(recipe, self.target, options.get("adapt") or {})
+            return self.feeding.feed(recipe, self.target, edits.adapted(options), precision)
         kind = recipe.source.kind
         if kind in self.target.reads:
             return None
@@ -129,34 +131,37 @@ class Planner:
     def fed(self, recipe: Recipe, reader: Target) -> Iterator[Job]:
         """Yield the job whose artifact another target starts from, with the edits that the recipe has for it."""
         usual = {**reader.defaults, **(recipe.targets.get(reader.makes_for) or {})}
-        yield self.feed(recipe, reader, usual.get("adapt") or {})
+        yield self.feed(recipe, reader, edits.adapted(usual), reader.precisions[0])
 
-    def feed(self, recipe: Recipe, reader: Target, adapt: Mapping[str, Any]) -> Job:
+    def feed(self, recipe: Recipe, reader: Target, adapt: Mapping[str, Any], precision: str) -> Job:
         """Return the job whose artifact another target starts from: this target's, with the options that it needs.
 
         `adapt` are the edits that the reader wants. The job keeps the source's outputs, which the reader's gates
-        compare with, and holds the graph against what the reader takes.
+        compare with, and holds the graph against what the reader takes. One job serves every precision, but for those
+        in which the reader wants the graph itself: it is then made, judged and named in that precision.
         """
         if not self.target.runs:
             raise UsageError(f"target {reader.name} cannot start from {self.target.name}, whose artifacts are built "
                              "and not run: nobody has seen what they compute")
         assert reader.needs is not None
         options = {**self._usual(recipe), **reader.needs.options}
-        if adapt:
+        parts, own = [self.target.name, "for", reader.name], reader.brings(precision)
+        if adapt := _in_precision(adapt, reader.needs.precisions, precision):
             options["edit"] = {**(options.get("edit") or {}), **adapt}
-        return self._kept(recipe, options, [self.target.name, "for", reader.name], reader)
+        return self._kept(recipe, options, [*parts, *([precision] if own else [])], reader, precision if own else "")
 
     def bring(self, recipe: Recipe) -> Job:
         """Return the job that brings a source to what other targets read; it keeps the source's outputs for them."""
         return self._kept(recipe, self._usual(recipe), [self.target.makes, "from", recipe.source.kind], None)
 
-    def _kept(self, recipe: Recipe, options: dict[str, Any], parts: Sequence[str], reader: Target | None) -> Job:
-        plain = recipe
+    def _kept(self, recipe: Recipe, options: dict[str, Any], parts: Sequence[str], reader: Target | None,
+              precision: str = "") -> Job:
+        plain, precision = recipe, precision or self.target.precisions[0]
         recipe, options = edits.planned(recipe, options, {})
-        seconds, precision = options.pop("seconds", None) or self.target.seconds, self.target.precisions[0]
+        seconds = options.pop("seconds", None) or self.target.seconds
         options.pop("precision", None)
         variant = "-".join([*parts, *([RANDOM] if self._random else [])])
-        origin = self._origin(plain, options)
+        origin = self._origin(plain, options, precision)
         return self._job(recipe, precision, options, variant, self._materials(recipe, origin), seconds, origin=origin,
                          reader=reader, kept=True)
 
@@ -165,7 +170,9 @@ class Planner:
              reader: Target | None = None, kept: bool = False) -> Job:
         waived = self.request.expect == "none"
         lint = {"title": reader.title, "operators": reader.operators} if reader and reader.operators else None
-        calibrated = precision in self.target.calibrates
+        # Who makes the precision measures the ranges: the graph's job where the reader wants the graph in it.
+        measuring = reader if reader and reader.brings(precision) else self.target
+        calibrated = precision in measuring.calibrates and not self.target.brings(precision)
         if calibrated:
             materials = (*materials, *self._calibration(recipe, variant))
         identity = {
@@ -186,7 +193,7 @@ class Planner:
                    variant=variant, random_weights=self._random, golden_waived=waived, runner=self.runner.name,
                    seconds=seconds, provenance=self.provenance, identity=identity,
                    key=key_of(identity), origin=origin, bridged=bool(origin) and not self.feeding,
-                   keeps=(REFERENCE,) if kept else (), lint=lint)
+                   keeps=(REFERENCE,) if kept else (), lint=lint, calibrated=calibrated)
 
     @property
     def _random(self) -> bool:
@@ -248,6 +255,13 @@ class Planner:
             return Material(role=role, name=path.name, path=path, sha256=self.digests.file(path))
         except OSError as error:
             raise MachineError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _in_precision(adapt: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]], precision: str) -> dict[str, Any]:
+    """Return the edits of a graph for one precision: of those that bring it to one, its own, as the recipe has them."""
+    only = {name for table in tables.values() for name in table}
+    wanted = {name: value for name, value in adapt.items() if name not in only}
+    return {**wanted, **{name: adapt.get(name, value) for name, value in tables.get(precision, {}).items()}}
 
 
 def _source_identity(recipe: Recipe) -> dict[str, Any]:

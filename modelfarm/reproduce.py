@@ -73,7 +73,7 @@ class Replanner(Planner):
         """
         seconds = (recipe.targets.get(self.target.makes_for) or {}).get("seconds") or self.target.seconds
         reader = self.targets.get(self.origin.identity.get("feeds", {}).get("target", ""))
-        origin = self._origin(recipe, self.origin.options)
+        origin = self._origin(recipe, self.origin.options, self.origin.precision)
         job = self._job(recipe, self.origin.precision, self.origin.options, self.artifact.variant,
                         self._materials(recipe, origin), seconds, origin=origin, reader=reader,
                         kept="feeds" in self.origin.identity)

@@ -22,6 +22,7 @@ class Request:
     options: str = ""
     precision: str = ""
     via: str = ""
+    batch: str = ""
     expect: str = ""
     edit: Mapping[str, Any] = field(default_factory=dict)
 
@@ -31,11 +32,17 @@ class Request:
                              remedy="EXPECT=none says that the recipe's golden results do not describe these weights")
 
     def given(self, target: Target) -> dict[str, Any]:
-        """Return the options that OPTIONS=, PRECISION= and VIA= give; raises UsageError where the target has none such.
+        """Return the options that OPTIONS=, PRECISION=, VIA= and BATCH= give; raises UsageError for an unknown one.
 
         PRECISION= and VIA= take one name, or several with commas.
         """
-        options = _parse_options(self.options, target)
+        words = f"{self.options} batch={self.batch}" if self.batch else self.options
+        if self.batch and "batch" not in target.defaults:
+            raise UsageError(f"BATCH={self.batch}: {target.name} has no option for the batch",
+                             remedy="make edit MODEL=... BATCH=... makes an ONNX file of another batch")
+        if self.batch and any(word.startswith("batch=") for word in self.options.split()):
+            raise UsageError("batch stands in BATCH= and in OPTIONS=", remedy="say it once")
+        options = _parse_options(words, target)
         for name, text, known in (("precision", self.precision, target.precisions), ("via", self.via, target.ways)):
             if text:
                 if name in options:

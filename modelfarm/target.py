@@ -18,10 +18,14 @@ TOOLCHAINS = Path(__file__).resolve().parent.parent / "docker"
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """The target whose artifact another one starts from, and the options that it asks of it."""
+    """The target whose artifact another one starts from, and the options that it asks of it.
+
+    `precisions` are edits of the graph that bring it to a precision: one graph for each, made and judged in it.
+    """
 
     target: str
     options: Mapping[str, Any]
+    precisions: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,10 @@ class Target:
     calibrates: tuple[str, ...] = ()
     integer: tuple[str, ...] = ()
     layouts: tuple[str, ...] = ()
+
+    def brings(self, precision: str) -> bool:
+        """Return whether what the target starts from comes in this precision already."""
+        return self.needs is not None and precision in self.needs.precisions
 
     @property
     def makes_for(self) -> str:
@@ -131,8 +139,11 @@ _EDITS = Record(fields={
     "keep": Field(shape=Sequence(of=Text(), least=1), help="outputs, or tensors inside"),
     "remove": Field(shape=Sequence(of=Text(), least=1), help="nodes at which branches begin"),
     "exported": Field(shape=Sequence(of=Text(), least=1), help="outputs of a PyTorch source, where edits rename them"),
-    **dict.fromkeys(("constants", "unused", "four_dimensions", "cut_decode", "padded_maxpool", "strided_slices",
-                     "half"), _SWITCH),
+    **dict.fromkeys(("constants", "unused", "four_dimensions", "cut_decode", "padded_maxpool", "strided_slices"),
+                    _SWITCH),
+    "half": Field(shape=Anything()),
+    "quantise": Field(shape=Anything()),
+    "float": Field(shape=Sequence(of=Text(), least=1), help="nodes that half and quantise leave in float"),
     "split_outputs": Field(shape=Anything()),
     "normalise_boxes": Field(shape=Anything()),
 })
@@ -217,6 +228,7 @@ _OWN: Mapping[str, Field] = {
     "needs": Field(shape=Record(fields={
         "target": Field(shape=Text(), required=True),
         "options": Field(shape=Anything(), default={}),
+        "precisions": Field(shape=Table(of=Edits()), default={}, help="edits that bring the graph to a precision"),
     }), help="the target whose artifact this one starts from"),
     "shares": Field(shape=Sequence(of=Beside()), default=[],
                     help="folders beside this one whose modules the toolchain uses too"),
@@ -227,7 +239,11 @@ _OWN: Mapping[str, Field] = {
     "cpus": Field(shape=Number(minimum=0.01), help="left out: all"),
     "environment": Field(shape=Text(choices=("any", "image")), default="any"),
 }
-_WAY = Record(fields={**_OWN, "way_of": Field(shape=_FOLDER, required=True)})
+_WAY = Record(fields={
+    **_OWN,
+    "way_of": Field(shape=_FOLDER, required=True),
+    "reads": Field(shape=Sequence(of=_KIND, least=1), help="the sources that this way reads; left out: the target's"),
+})
 _TARGET = Record(fields={
     **_OWN,
     "reads": Field(shape=Sequence(of=_KIND, least=1), required=True),
@@ -302,7 +318,8 @@ def _way(document: Document, values: Mapping[str, Any], folder: Path) -> Target:
     document.raise_problems()
     assert target is not None
     way = next(name for name, place in target.ways.items() if place == folder.name)
-    return replace(target, folder=folder, ways={}, way_of=made, way=way, **_own(values, folder))
+    reads = tuple(values["reads"] or target.reads)
+    return replace(target, folder=folder, ways={}, way_of=made, way=way, reads=reads, **_own(values, folder))
 
 
 def _complain_of_precisions(document: Document, values: Any) -> None:

@@ -93,7 +93,7 @@ class Trial:
     def _calibration(self) -> str | None:
         """Write the calibration set and return its place, None where the precision wants none."""
         job, place = self.job, "in/calibration.npz"
-        if job.precision not in job.target.calibrates:
+        if not job.calibrated:
             return None
         with self._timed("prepare the calibration set"):
             count, notes = calibration.write(

@@ -46,10 +46,14 @@ targets:
   onnx: {opset: 12, simplify: true, dynamic: {input: {0: batch}}, external_data_above: 2GiB, precision: [fp32],
          seconds: 600,
          edit: {batch: 4, keep: [a], remove: [b], exported: [c], constants: true, unused: true, four_dimensions: true,
-                cut_decode: true, padded_maxpool: true, strided_slices: true, half: true, split_outputs: true,
+                cut_decode: true, padded_maxpool: true, strided_slices: true, half: true,
+                quantise: {noise: 0.1}, float: [a], split_outputs: true,
                 normalise_boxes: {output: a}}}
   tnn: {device: x86, optimize: true, threads: 2, adapt: {four_dimensions: true}}
   trt-rtx: {compute_capabilities: ["86", "8.9"], batch: "1,4,8", tf32: false, adapt: {half: true}}
+  trt: {precision: [fp32, fp16], via: [python, onnx2trt], batch: "8", workspace: 512MiB, fp32_layers: [conv],
+        find_fp32_layers: false, search_engines: 9, tolerance: 0.02, tf32: true, adapt: {}}
+  trt10: {precision: int8}
   toy: {level: 2}
 """ % ("0f" * 32))
 
@@ -101,7 +105,8 @@ CHANGES: list[tuple[str, Any, bool]] = [
     ("expect.e.png", [{"box": [1, 2, 3, 4], "score": 1, "landmarks": [[1]]}], False),
     ("limits", {}, False), ("limits", [], True), ("limits", [{"unit": "px", "limit": 1}], False),
     ("limits", [{"unit": "cm", "limit": 1, "because": "x"}], False),
-    ("targets", MISSING, False), ("targets", {}, True), ("targets.trt", {}, False), ("targets.toy", None, False),
+    ("targets", MISSING, False), ("targets", {}, True), ("targets.caffe", {}, False),
+    ("targets.trt", {}, True), ("targets.trt.via", "tf", False), ("targets.toy", None, False),
     ("targets.toy.level", 4, False), ("targets.toy.level", True, False), ("targets.onnx.opset", 24, False),
     ("targets.onnx.opset", 8, False), ("targets.onnx.opset", "12", False), ("targets.onnx.simplify", 1, False),
     ("targets.onnx.dynamic", {"input": {"x": "batch"}}, False), ("targets.onnx.dynamic", {"input": "batch"}, False),

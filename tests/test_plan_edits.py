@@ -10,6 +10,7 @@ import pytest
 
 from modelfarm.digest import key_of
 from modelfarm.errors import UsageError
+from modelfarm.job import Job
 from tests.workshop import RECIPE, Workshop, make_workshop
 
 
@@ -146,3 +147,47 @@ def test_a_source_that_what_a_reader_starts_from_does_not_read_is_a_usage_error(
         workshop.fed(workshop.reader())
     with pytest.raises(UsageError, match="target toy cannot read a tflite source"):
         workshop.reading(workshop.reader())
+
+
+def reading(workshop: Workshop, batch: str = "", **more: Any) -> Job:
+    """Plan the job of a target with an option `batch` that starts from the toy's graphs."""
+    reader = workshop.reader("\noptions:", "\noptions:\n  batch: {type: text, default: '', help: how many}")
+    return workshop.reading(reader, batch=batch, **more)
+
+
+@pytest.mark.parametrize(("batch", "edit", "dynamic"), [
+    ("", None, None), ("8", "8", None), ("1,4,8", "batch", {"input": {"0": "batch"}}),
+])
+def test_the_batch_of_a_target_is_an_edit_of_the_graph_that_it_starts_from(workshop: Workshop, batch: str, edit: Any,
+                                                                          dynamic: Any) -> None:
+    job = reading(workshop, batch)
+    assert job.origin is not None
+    assert (job.origin.options.get("edit") or {}).get("batch") == edit
+    assert job.options.get("dynamic") == dynamic, "so that both run the same samples"
+    assert job.options["batch"] == batch
+    assert job.recipe.inputs[0].shape[0] == (8 if batch == "8" else 1)
+
+
+@pytest.mark.parametrize("batch", ["4,1,8", "1,8", "0,1,2", "a", "1,,2", "1,2,3,4"])
+def test_other_batches_are_refused_with_an_example(workshop: Workshop, batch: str) -> None:
+    with pytest.raises(UsageError, match="expected one number, or three in order") as caught:
+        reading(workshop, batch)
+    assert "BATCH=1,4,8" in caught.value.remedy
+
+
+def test_each_range_of_batches_is_a_variant_and_a_graph_of_its_own(workshop: Workshop) -> None:
+    jobs = [reading(workshop, batch) for batch in ("", "8", "1,4,8", "1,2,8")]
+    assert [job.variant for job in jobs] == ["reader", "reader-batch8", "reader-batch1_4_8", "reader-batch1_2_8"]
+    assert len({job.key for job in jobs}) == 4
+    assert len({job.origin.key for job in jobs if job.origin}) == 3, "the two ranges start from one graph"
+
+
+def test_a_target_without_a_batch_says_so(workshop: Workshop) -> None:
+    with pytest.raises(UsageError, match="toy has no option for the batch") as caught:
+        workshop.job(batch="4")
+    assert "make edit" in caught.value.remedy
+
+
+def test_a_batch_is_said_once(workshop: Workshop) -> None:
+    with pytest.raises(UsageError, match="batch stands in BATCH= and in OPTIONS="):
+        reading(workshop, "4", options="batch=8")

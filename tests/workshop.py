@@ -119,7 +119,7 @@ class Workshop:
 
     def reading(self, reader: Target, **request: Any) -> Job:
         """Plan the job of a target that starts from the toy's artifact."""
-        feeding = self.planner(**{**request, "options": ""})
+        feeding = self.planner(**{**request, "options": "", "batch": ""})
         (job,) = replace(feeding, target=reader, request=Request(**request), feeding=feeding).jobs(self.read)
         return job
 

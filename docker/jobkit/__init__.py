@@ -6,6 +6,8 @@ A converter imports from here what it needs: the job, the runtime that it return
 from jobkit.errors import (
     CheckpointError,
     ContractError,
+    DeviceError,
+    EngineError,
     GraphError,
     Interrupted,
     JobError,
@@ -23,6 +25,8 @@ __all__ = [
     "CheckpointError",
     "ContractError",
     "Device",
+    "DeviceError",
+    "EngineError",
     "Events",
     "FileSource",
     "GraphError",

@@ -41,6 +41,14 @@ class OptionError(Refused):
     """An option of the recipe has a value that this target cannot honour."""
 
 
+class DeviceError(Refused):
+    """This machine lacks the device that the job needs."""
+
+
+class EngineError(Refused):
+    """A file that is code for one machine is damaged, or was made for another machine or runtime."""
+
+
 class SandboxError(Refused):
     """The job wanted something that the sandbox does not allow: the network, a file elsewhere, more than its share."""
 

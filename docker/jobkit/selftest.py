@@ -17,7 +17,7 @@ import numpy as np
 
 from jobkit.converter import VARIABLE
 from jobkit.describe import installed, normalise
-from jobkit.errors import ContractError, Refused, brief
+from jobkit.errors import ContractError, DeviceError, Refused, brief
 from jobkit.lock import Pin, read_lock
 from jobkit.process import PARENT_VARIABLE
 
@@ -107,9 +107,13 @@ def check_job(folder: Path) -> Iterator[str]:
     with _job_folder(folder / FOLDER) as job:
         document = json.loads((job / "job.json").read_text(encoding="utf-8"))
         result = _run(job)
+        wish = document.get("self_test", {})
+        if wish.get("device") and result["error"] and result["error"]["class"] == DeviceError.__name__:
+            yield f"the toolchain is whole, and its job is left out: {result['error']['message']}"
+            return
+        _raise_failure(result)
         for phase, seconds in result["timings"].items():
             yield f"{phase} {seconds:.2f} s"
-        wish = document.get("self_test", {})
         runs, tolerance = wish.get("runs", True), float(wish.get("tolerance", TOLERANCE))
         said = _compare(job, tolerance) if runs else _compare_signature(document, result["signature"])
         yield f"{', '.join(result['files'])}, {said}"
@@ -153,11 +157,13 @@ def _run(job: Path) -> Any:
     path = job / "out" / "result.json"
     if not path.is_file():
         raise ContractError(f"the job left no result: {said}")
-    result = json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _raise_failure(result: Any) -> None:
     error = result["error"]
     if error:
         raise ContractError(f"{error['class']}: {error['message']}", error["remedy"])
-    return result
 
 
 def _call(arguments: Sequence[str], folder: Path, codes: Sequence[int] = (0,)) -> str:

@@ -42,7 +42,7 @@ MOST_MODULES = 100_000
 DEEPEST = 100
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Checkpoint:
     """Tensors by name, in the file's own types, and how they were found: `nesting` is the path of keys to them."""
 
@@ -117,7 +117,7 @@ class ZipArchive:
         pickled = next((name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")), None)
         if pickled is None:
             raise CheckpointError("the file is a zip archive, but not one of torch: it has no data.pkl", FETCH)
-        self.prefix = pickled.removesuffix("data.pkl")
+        self.prefix = pickled[: -len("data.pkl")]
         if self.prefix + "constants.pkl" in names:
             raise CheckpointError("the file is a TorchScript program, not a checkpoint", SAFER)
         self.read_tensors: dict[str, torch.Tensor] = {}

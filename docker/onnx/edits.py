@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx
 from graph import input_values
@@ -49,11 +50,28 @@ def apply_edits(
     samples = [fitted(sample, model) for sample in job.samples]
     early = {key: value for key, value in options.edit.items() if key in ("keep", "remove") and value}
     late = {key: value for key, value in options.edit.items() if key not in early and value not in (None, [], False)}
+    late = _in_precision(late, list(job.calibration or ()), model)
     with job.events.step("edit the graph, and compare with the graph before"):
         cut = edit(model, early, samples)
         simple = simplify(cut.model)
         rest = edit(simple, late, samples)
     return Edits(source=model, cut=cut, simple=simple, rest=rest)
+
+
+def _in_precision(
+    wishes: Mapping[str, Any], calibration: Sequence[Arrays], model: onnx.ModelProto
+) -> dict[str, Any]:
+    """Tell the passes that change the precision which nodes stay in float, and what ranges are measured on."""
+    late, floats = dict(wishes), {"float": wishes["float"]} if "float" in wishes else {}
+    late.pop("float", None)
+    if floats and not {"half", "quantise"} & set(late):
+        return late  # the same edits serve every precision
+    own = {key: value for key, value in late.items() if key in ("half", "quantise")}
+    for key, value in own.items():
+        late[key] = {**(value if isinstance(value, Mapping) else {}), **floats}
+    if "quantise" in own:
+        late["quantise"]["calibration"] = [fitted(sample, model) for sample in calibration]
+    return late
 
 
 def fitted(sample: Arrays, model: onnx.ModelProto) -> Arrays:

@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from jobkit import CheckpointError
-from records import SAFER, Standin, StorageRecord, TensorRecord, admit, make_record, read_storage, scalar_items, spell
+from records import (
+    SAFER,
+    Standin,
+    StorageRecord,
+    TensorRecord,
+    admit,
+    make_record,
+    paired,
+    read_storage,
+    scalar_items,
+    spell,
+)
 
 
 class _Mark:
@@ -25,7 +36,7 @@ class _Mark:
 _MARK = _Mark()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Pickle:
     """What one pickle describes: its value, and the storages that it refers to, by key."""
 
@@ -84,7 +95,7 @@ class _Machine:
 
     def new_dictionary(self) -> None:
         values = self.pop_group()
-        self.stack.append(scalar_items(zip(values[::2], values[1::2], strict=True)))
+        self.stack.append(scalar_items(paired(values[::2], values[1::2])))
 
     def pop_tuple(self, count: int) -> None:
         values = tuple(self.stack[len(self.stack) - count :])
@@ -140,7 +151,7 @@ class _Machine:
     def set_items(self, values: list[Any]) -> None:
         target = self.stack[-1]
         items = target.items if isinstance(target, Standin) else _expect(dict, target)
-        items.update(scalar_items(zip(values[::2], values[1::2], strict=True)))
+        items.update(scalar_items(paired(values[::2], values[1::2])))
 
     def persistent(self, identity: Any) -> None:
         record = read_storage(identity)

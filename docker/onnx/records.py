@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from _compat_pickle import IMPORT_MAPPING
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,14 +84,14 @@ MAKERS = frozenset(
 _LIBRARY = frozenset(sys.stdlib_module_names) | frozenset(IMPORT_MAPPING) | {"exceptions", "nt", "os2", "riscos"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Global:
     """The name of something in a module: never looked up."""
 
     name: str
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(eq=False)
 class Standin:
     """An inert object in the place of one whose class is not known here."""
 
@@ -102,7 +102,7 @@ class Standin:
     elements: list[Any] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StorageRecord:
     """A block of numbers elsewhere in the file: torch's name of its type, its key there and how many numbers."""
 
@@ -111,7 +111,7 @@ class StorageRecord:
     count: int
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class TensorRecord:
     """A tensor as a view of a storage; `offset` and `stride` count numbers, not bytes."""
 
@@ -175,7 +175,7 @@ def _tensor(arguments: tuple[Any, ...]) -> TensorRecord:
     whole = all(type(number) is int and number >= 0 for number in numbers)
     if not isinstance(storage, StorageRecord) or not whole or len(shape) != len(stride):
         raise ValueError("a tensor without storage, shape and stride")
-    last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    last = offset + sum((size - 1) * step for size, step in paired(shape, stride))
     if 0 not in shape and last >= storage.count:
         raise ValueError(f"a tensor of shape {tuple(shape)} that reaches past its storage of {storage.count}")
     return TensorRecord(storage=storage, offset=offset, shape=tuple(shape), stride=tuple(stride))
@@ -220,3 +220,10 @@ _RECORDS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "builtins.frozenset": _sequence,
     "torch.Size": lambda arguments: tuple(_sequence(arguments)),
 }
+
+
+def paired(one: Sequence[Any], other: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Pair two sequences of one length; raises ValueError where theirs differ."""
+    if len(one) != len(other):
+        raise ValueError(f"{len(one)} values beside {len(other)}")
+    return zip(one, other)  # noqa: B905 - Python 3.8 runs it

@@ -18,7 +18,7 @@ from jobkit import SourceError, TorchSource
 from weights import Loaded, load_into
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TorchModel:
     """A model ready for inference in fp32 on the CPU; `checkpoint` and `loaded` are None for random weights."""
 

@@ -20,7 +20,7 @@ LISTED = 10
 REMEDY = "check that the recipe's factory and arguments are those of the model that these weights were trained for"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Loaded:
     """How the weights went in: what was stripped from the names, the types that became fp32, what was passed over."""
 
@@ -63,7 +63,7 @@ def strip_prefixes(
         prefix = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)), None)
         if prefix is None:
             break
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
         stripped += prefix
     return state, stripped
 
@@ -115,4 +115,4 @@ def _kinds(given: torch.Tensor, wanted: torch.Tensor) -> str:
 
 
 def _spell(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return str(dtype).replace("torch.", "")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Iterator, List, Mapping, Sequence, Tuple
 
 from jobkit import GraphError
-from program import Ended
+from jobkit.program import Ended
 
 SCRIPT = "onnx2tnn.py"
 VERSION = "v1.0"

@@ -16,8 +16,8 @@ import modelcheck
 import numpy as np
 from folding import Folded, fold
 from jobkit import ContractError, Device, FileSource, GraphError, Job, OptionError, Runtime, SourceError, Tensor
+from jobkit.program import run
 from jobkit.runtime import Arrays
-from program import run
 from testprogram import DEVICES, OnDevice
 from testprogram import NAME as TEST_PROGRAM
 

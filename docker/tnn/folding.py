@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from jobkit import GraphError
-from program import run
+from jobkit.program import run
 
 # How often onnxsim compares the graphs before and after on random inputs.
 CHECKS = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-from program import Ended, run
+from jobkit.program import Ended, run
 from testprogram import DEVICES
 
 NAME = "model_check"

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Dict, List, Optional, Sequence
 
 from jobkit import GraphError, OptionError
+from jobkit.program import Ended, run
 from jobkit.runtime import Arrays
-from program import Ended, run
 from textfile import read_outputs, write_numbers
 
 NAME = "TNNTest"

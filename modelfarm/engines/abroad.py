@@ -38,6 +38,10 @@ class FarRunner:
         """Return what else the worker knows of the toolchain."""
         return self.tool.provenance
 
+    def packages(self, target: Target) -> Mapping[str, str]:
+        """Refuse: the toolchain is the worker's."""
+        raise self._elsewhere(target)
+
     def prepare(self, target: Target, console: Console, on_tick: Callable[[], None] = lambda: None) -> None:
         """Refuse: the toolchain is the worker's."""
         raise self._elsewhere(target)

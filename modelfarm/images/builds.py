@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from modelfarm import gpu
 from modelfarm.command import Ended, output, run
 from modelfarm.console import Console
 from modelfarm.containers import Image
@@ -132,8 +133,8 @@ def _test(workshop: Workshop, target: Target, image: Image, log: Path) -> None:
     container = f"modelfarm-test-{target.name}-{secrets.token_hex(6)}"
     before = log.stat().st_size
     try:
-        ended = run([workshop.client.program, "run", "--rm", "--init", "--name", container, *_CONFINED, image.identity,
-                     "--self-test"], log=log, seconds=_TESTING)
+        ended = run([workshop.client.program, "run", "--rm", "--init", "--name", container, *_CONFINED,
+                     *_gpu(workshop, target), image.identity, "--self-test"], log=log, seconds=_TESTING)
     finally:
         # Where the client was ended, its container lives on.
         output([workshop.client.program, "rm", "--force", container])
@@ -142,3 +143,10 @@ def _test(workshop: Workshop, target: Target, image: Image, log: Path) -> None:
         raise MachineError(f"the {target.name} image fails its own test, which {ended.why}; it was not kept"
                            + "".join(f"\n    {line}" for line in last_words(said)),
                            remedy=f"the whole output is in {log}")
+
+
+def _gpu(workshop: Workshop, target: Target) -> list[str]:
+    """Return what gives a test the GPU that its target wants; where there is none, the test does without its job."""
+    if target.device != "gpu" or not gpu.devices():
+        return []
+    return [word for option in gpu.require(target.name).container_options(workshop.client.name) for word in option]

@@ -88,9 +88,13 @@ def of_answer(host: str, name: str, status: int, headers: Mapping[str, str], bod
                    reason=_reason(body))
 
 
-def _words(error: Exception) -> str:
-    """Return what is wrong without the name of the library's objects."""
-    return str(error).rpartition(">: ")[2].rpartition("object at ")[2][:_LONGEST]
+def _words(error: BaseException) -> str:
+    """Return what is wrong in the words of the system, without those of the libraries around it."""
+    inner: BaseException | None = error
+    while inner:
+        error = inner
+        inner = error.__cause__ or next((each for each in error.args if isinstance(each, BaseException)), None)
+    return str(getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error)[:_LONGEST]
 
 
 def _entries(body: bytes) -> list[Mapping[str, str]]:

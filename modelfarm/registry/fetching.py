@@ -123,12 +123,13 @@ class Fetcher:
             artifact = Artifact.read(stage.folder, model=wanted.model, variant=wanted.variant,
                                      version=version_of(offer.says("key")))
             _agree(artifact, offer)
-        _download(shelf, offer.layers, stage.folder, console)
+        _download(shelf, "the artifact", offer.layers, stage.folder, console)
         report = self._report(shelf, offer)
         if report is None:
             console.note("the registry has no smoke report of it")
             return
-        _download(shelf, _files(report, {MANIFEST, *offer.layers}), stage.folder, console)
+        files = _files(report, {MANIFEST, *offer.layers})
+        _download(shelf, "the smoke report", files, stage.folder, console)
         if (script := stage.folder / "reproduce.sh").is_file():
             script.chmod(0o755)
 
@@ -218,9 +219,9 @@ def _files(report: Manifest, taken: set[str]) -> dict[str, Descriptor]:
     return files
 
 
-def _download(shelf: Shelf, files: Mapping[str, Descriptor], folder: Path, console: Console) -> None:
+def _download(shelf: Shelf, what: str, files: Mapping[str, Descriptor], folder: Path, console: Console) -> None:
     total, done = sum(layer.size for layer in files.values()), 0
-    with console.step(f"download {len(files)} files, {size(total)}") as step:
+    with console.step(f"download {what}, {size(total)}") as step:
         for name, layer in files.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -119,7 +119,7 @@ def chosen(store: Store, model: str, variant: str, target: str) -> Iterator[Arti
         artifact = store.latest(model, variant)
         if artifact is None:
             raise ArtifactError(f"{model} has no {variant} artifact{_failed(store, model, variant)}",
-                                remedy=f"make {variant.partition('-')[0]} MODEL={model}")
+                                remedy="make status lists what there is")
         yield artifact
         return
     found = False

@@ -39,8 +39,11 @@ def draw(picture: Path, reference: Sequence[Prediction], artifact: Sequence[Pred
     Small pictures are enlarged so that every pixel is a square, large ones reduced.
     """
     pixels = read(picture, "bgr")
-    panels = [_panel(pixels, predictions, title)
-              for predictions, title in zip((reference, artifact), titles, strict=True)]
+    return _beside([_panel(pixels, predictions, title)
+                    for predictions, title in zip((reference, artifact), titles, strict=True)])
+
+
+def _beside(panels: Sequence[Pixels]) -> Pixels:
     height = max(panel.shape[0] for panel in panels)
     sheet = _paper(height + 2 * _GAP, sum(panel.shape[1] for panel in panels) + 3 * _GAP)
     left = _GAP
@@ -53,8 +56,16 @@ def draw(picture: Path, reference: Sequence[Prediction], artifact: Sequence[Pred
 def save(folder: Path, picture: Path, reference: Sequence[Prediction], artifact: Sequence[Prediction],
          titles: tuple[str, str] = ("reference", "artifact")) -> Path:
     """Write `<picture>.overlay.png` into a folder; raises MachineError where that is not possible."""
-    file = folder / f"{picture.name}.overlay.png"
-    _, encoded = cv2.imencode(".png", draw(picture, reference, artifact, titles))
+    return _save(folder / f"{picture.name}.overlay.png", draw(picture, reference, artifact, titles))
+
+
+def save_alone(file: Path, picture: Path, predictions: Sequence[Prediction], title: str) -> Path:
+    """Write a picture with one artifact's predictions; raises MachineError where that is not possible."""
+    return _save(file, _beside([_panel(read(picture, "bgr"), predictions, title)]))
+
+
+def _save(file: Path, pixels: Pixels) -> Path:
+    _, encoded = cv2.imencode(".png", pixels)
     try:
         file.write_bytes(encoded.tobytes())
     except OSError as error:

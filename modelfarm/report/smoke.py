@@ -14,10 +14,10 @@ from modelfarm.errors import ArtifactError
 from modelfarm.gates.parity import ParityRow, by_column, by_group
 from modelfarm.job import Job, JobResult
 from modelfarm.machine import processor
-from modelfarm.report.smoke_text import smoke_text
+from modelfarm.report.smoke_text import described, smoke_text
 from modelfarm.verify import Seen, Verdict
 
-__all__ = ["smoke_document", "smoke_text"]
+__all__ = ["prediction_line", "smoke_document", "smoke_text"]
 
 SCHEMA = 1
 _FIGURES = 3  # significant digits: more would only be noise
@@ -76,6 +76,11 @@ def _prediction(found: Prediction) -> dict[str, Any]:
         return {"labels": list(found.labels), "ranking": list(found.ranking), "scores": _rounded(found.scores)}
     return {"box": [round(value, 1) for value in found.box], "score": round(found.score, 4),
             "landmarks": [[round(value, 1) for value in point] for point in found.landmarks]}
+
+
+def prediction_line(found: Prediction) -> str:
+    """Return a prediction as one line, as the report's text has it."""
+    return described(_prediction(found))
 
 
 def _previous(artifact: Artifact | None) -> dict[str, Any] | None:

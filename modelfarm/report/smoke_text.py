@@ -86,15 +86,16 @@ def _predictions(document: Document) -> Iterator[str]:
     yield _title("predictions", "the artifact's, and where the source's read otherwise those too")
     width = max(len(entry["sample"]) for entry in seen)
     for entry in seen:
-        ours = [_prediction(found) for found in entry["artifact"]] or ["nothing found"]
-        theirs = [_prediction(found) for found in entry["reference"]] or ["nothing found"]
+        ours = [described(found) for found in entry["artifact"]] or ["nothing found"]
+        theirs = [described(found) for found in entry["reference"]] or ["nothing found"]
         for index, line in enumerate(ours):
             yield f"  {entry['sample'] if not index else '':<{width}}  {line}"
         if theirs != ours:
             yield from (f"  {'':<{width}}  source: {line}" for line in theirs)
 
 
-def _prediction(found: Mapping[str, Any]) -> str:
+def described(found: Mapping[str, Any]) -> str:
+    """Write one prediction of a smoke document in one line."""
     if "labels" in found:
         ranked = list(zip(found["labels"], found["scores"], strict=True))[:3]
         return ", ".join(f"{label} {_figure(score)}" for label, score in ranked)

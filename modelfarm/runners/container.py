@@ -100,6 +100,10 @@ class ContainerRunner:
         return {"runner": self.name, "image": image.identity, "repositories": _published(image, target),
                 **{name: image.labels.get(f"modelfarm.{name}", "") for name in ("base", "lock", "sources")}}
 
+    def packages(self, target: Target) -> Mapping[str, str]:
+        """Return the packages that the image says it has."""
+        return toolchain.describe(self.client, self.image(target), self.memory).packages
+
     def prepare(self, target: Target, console: Console, on_tick: Callable[[], None] = lambda: None) -> None:
         """Make sure of the image, and remove what killed farms left; raises MachineError with the ways to get it."""
         self.image(target)

@@ -26,6 +26,9 @@ class Runner(Protocol):
     def provenance(self, target: Target, digests: Digests) -> Mapping[str, Any]:
         """Return what else is known of the toolchain, for the manifest; it is not in the key."""
 
+    def packages(self, target: Target) -> Mapping[str, str]:
+        """Return the versions of the toolchain's Python packages by name; raises MachineError where it is not here."""
+
     def prepare(self, target: Target, console: Console, on_tick: Callable[[], None] = ...) -> None:
         """Make the toolchain ready, calling `on_tick` meanwhile; raises MachineError where that fails."""
 

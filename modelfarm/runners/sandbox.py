@@ -41,7 +41,7 @@ def options(client: Client, target: Target, folder: str, user: str,
     if target.cpus:
         yield "--cpus", f"{target.cpus:g}"
     if gpu:
-        yield from _gpu(client, gpu)
+        yield from gpu.container_options(client.name)
     yield ("--init",)
     yield "--stop-timeout", "1"  # seconds that podman's rm gives a job to end by itself
     yield "--env", "MODELFARM_SANDBOX=1"
@@ -58,15 +58,6 @@ def _user(client: Client, user: str) -> Iterator[tuple[str, str]]:
     if client.rootless:
         yield "--userns", "keep-id"
     yield "--user", user
-
-
-def _gpu(client: Client, gpu: Gpu) -> Iterator[tuple[str, str]]:
-    """Yield what gives a container one GPU: docker's own option, or for podman its device in the words of CDI."""
-    if client.name == "podman":  # https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/cdi-support.html
-        yield "--device", f"nvidia.com/gpu={gpu.uuid}"
-    else:
-        yield "--gpus", f"device={gpu.uuid}"
-    yield "--env", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"  # images of Debian do not say it, NVIDIA's do
 
 
 def _mount(*fields: str) -> str:

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from modelfarm.target import Target, modules
 
 _PROBE_TIMEOUT = 3.0  # seconds for PyTorch's index to answer
 _PAUSE = 0.1  # seconds between two looks at a lock
+_PIN = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
 _COLLECTING = re.compile(r"(Collecting|Requirement already satisfied:|Processing) ")
 
 
@@ -50,6 +51,10 @@ class VenvRunner:
     def ready(self, target: Target) -> bool:
         """Say whether the environment is installed."""
         return self.folder(target).is_dir()
+
+    def packages(self, target: Target) -> Mapping[str, str]:
+        """Return the packages that the lock names."""
+        return dict(_PIN.findall(target.requirements.read_text(encoding="utf-8")))
 
     def prepare(self, target: Target, console: Console, on_tick: Callable[[], None] = lambda: None) -> None:
         """Install the environment unless it is there.

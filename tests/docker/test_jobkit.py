@@ -330,6 +330,12 @@ def test_a_runtime_that_measures_itself_is_believed_rather_than_the_clock(tmp_pa
     assert ended.result["latency"] == {"median_ms": 2.0, "p95_ms": 2.0, "runs": 6, "sample": "sample-0", "figures": {}}
 
 
+def test_what_a_runtime_measures_further_stands_beside_its_latency(tmp_path: Path) -> None:
+    figures = "figures=lambda sample: {'items per second': float(sample['x'].size)}"
+    ended = run_toy(tmp_path, DOUBLING.replace("detail))", f"detail), {figures})"))
+    assert ended.result["latency"]["figures"] == {"items per second": 3.0}
+
+
 SLEEPING = (
     DOUBLING
     + """

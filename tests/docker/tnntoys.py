@@ -14,7 +14,7 @@ TNN = DOCKER / "tnn"
 # Behind everything else, like the other toolchain's modules; converter.py has a namesake and is run, not imported.
 sys.path.append(str(TNN))
 agreement, conversion, modelcheck, program, testprogram, textfile = map(
-    import_module, ("agreement", "conversion", "modelcheck", "program", "testprogram", "textfile")
+    import_module, ("agreement", "conversion", "modelcheck", "jobkit.program", "testprogram", "textfile")
 )
 
 SAYS = "D/tnn: TNNWriteProto [File tools/onnx2tnn/src/core/onnx2tnn.cc][Line 330] "

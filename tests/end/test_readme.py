@@ -62,5 +62,6 @@ def test_continuous_integration_calls_the_readmes_test_command() -> None:
 
 def test_make_help_names_every_target() -> None:
     text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    wanted = ["demo", "onnx", "models", "status", "show", "doctor", "view", "gc", "clean", "test", "check", "bench"]
+    wanted = ["demo", "onnx", "models", "status", "show", "report", "doctor", "view", "gc", "clean", "test",
+              "check", "bench"]
     assert [target for target in wanted if f"make {target} " not in text] == []

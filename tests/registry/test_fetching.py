@@ -17,12 +17,12 @@ from modelfarm.artifact import Artifact
 from modelfarm.console import Console
 from modelfarm.errors import ArtifactError, FarmError, GateError, RegistryError, UsageError
 from modelfarm.registry import package, publishing, signatures
-from modelfarm.registry.attachments import attach, attached
+from modelfarm.registry.attachments import attach, attached, tag_of
 from modelfarm.registry.faults import CutError, MissingError, UnreachableError
 from modelfarm.registry.fetching import Fetcher, Wanted
 from modelfarm.registry.keys import read_private, read_public
 from modelfarm.registry.line import Line
-from modelfarm.registry.oci import EMPTY, NOTHING, TITLE, describe, write_manifest
+from modelfarm.registry.oci import EMPTY, INDEX, NOTHING, TITLE, describe, read_index, write_index, write_manifest
 from modelfarm.registry.publishing import Publisher
 from modelfarm.registry.shelf import Shelf
 from modelfarm.registry.transfer import Blob, upload
@@ -336,6 +336,19 @@ def test_another_provenance_than_the_artifact_names_is_refused(fetcher: Fetcher,
 
     with relay(registry, after=hidden) as there:
         refused(elsewhere(fetcher, there.host), RegistryError, "has no provenance: nothing .* has the digest sha256:")
+
+
+def test_a_strangers_provenance_in_front_of_the_right_one_is_passed_over(fetcher: Fetcher, published: str, home: str,
+                                                                         artifact: Artifact) -> None:
+    shelf = Shelf(Line(f"{home}/toy"))
+    listed = read_index(shelf.read(tag_of(published), INDEX) or b"")
+    forged = shelf.manifest(forge(home, published, {"manifest.json": b"{}"}))
+    assert forged
+    evil = write_manifest(artifact_type=package.PROVENANCE, config=forged.config, layers=forged.layers,
+                          subject=forged.subject)
+    shelf.write(evil.data, evil.digest)
+    shelf.write(write_index([evil.descriptor, *listed]), tag_of(published), INDEX)
+    assert fetcher.fetch(WANTED, quiet()).manifest == artifact.manifest
 
 
 def test_no_report_is_no_fault(fetcher: Fetcher, published: str, registry: Registry) -> None:

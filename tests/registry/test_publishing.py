@@ -211,7 +211,7 @@ def test_what_is_not_there_is_told_with_what_makes_it(shop: Toys) -> None:
     store = shop.farm.store
     with pytest.raises(ArtifactError, match="toy has no onnx artifact\n") as caught:
         list(chosen(store, "toy", "onnx", ""))
-    assert caught.value.remedy == "make onnx MODEL=toy"
+    assert caught.value.remedy == "make status lists what there is"
     with pytest.raises(ArtifactError, match="toy has no artifact of tnn to publish"):
         list(chosen(store, "toy", "", "tnn"))
     with pytest.raises(ArtifactError, match="none has no artifact to publish"):

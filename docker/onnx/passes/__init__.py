@@ -27,6 +27,7 @@ from passes import (
     normalise_boxes,
     opset,
     padded_maxpool,
+    quantise,
     split_outputs,
     strided_slices,
     unused,
@@ -49,6 +50,7 @@ ORDER: tuple[ModuleType, ...] = (
     batch,
     opset,
     strided_slices,
+    quantise,
     half,
     unused,
 )
@@ -117,6 +119,8 @@ def by_pass(wishes: Mapping[str, Any]) -> dict[str, Any]:
             named.setdefault(cut.NAME, {})[key] = value
         else:
             named[key] = value
+    if named.get(quantise.NAME) and named.get(half.NAME):
+        raise OptionError("a graph is brought to int8 or to half precision, not to both", "leave out half or quantise")
     if any(named.get(module.NAME) for module in FOLDED_FIRST):
         named.setdefault(constants.NAME, True)
     return named

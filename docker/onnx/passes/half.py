@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -13,7 +14,20 @@ from jobkit.runtime import Arrays
 from onnx import TensorProto, numpy_helper
 
 from passes.change import Change, Limit
-from passes.edit import Array, Builder, attribute, copied, drop_unused, reads, set_attribute, subgraphs, title, unread
+from passes.edit import (
+    Array,
+    Builder,
+    attribute,
+    consumers,
+    copied,
+    drop_unused,
+    reads,
+    set_attribute,
+    subgraphs,
+    title,
+    unread,
+)
+from passes.islands import chosen
 from passes.proof import opened
 
 NAME = "half"
@@ -21,29 +35,48 @@ REMEDY = "leave half out of the recipe for this model"
 LIMIT = Limit(relative=0.05, reason="half precision, 11 bits, through all layers")
 LARGEST = float(np.finfo(np.float16).max)
 
+# The operators that nearly all weights of nets stand in.
+WEIGHTED = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"])
+
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+
+# What is behind the last weights costs little, and often holds pixels, which half precision counts in steps of 0.5.
+# What a detector's last convolutions give is multiplied by whole anchors there.
+TAILS = ("half", "float")
 
 # What makes a tensor of a type that an attribute states.
 TYPED = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype", "EyeLike": "dtype"}
 
 
-def read(value: object, model: onnx.ModelProto, samples: Sequence[Arrays]) -> bool:
-    """Read the recipe's ``half``. Raises OptionError."""
-    if not isinstance(value, bool):
-        raise OptionError(f"half {value!r} is neither true nor false", "say half: true")
-    return value
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """Which nodes stay in float: those of these names, and with `tail` those that tail_of() gives."""
+
+    floats: tuple[str, ...] = ()
+    tail: bool = False
 
 
-def apply(model: onnx.ModelProto, wish: bool) -> Change:
-    """Bring a copy of `model` to half precision, but for the operators that have none.
+def read(value: object, model: onnx.ModelProto, samples: Sequence[Arrays]) -> Wish | None:
+    """Read the recipe's ``half``: true, or ``{tail: float}``, and nodes to leave in float. Raises OptionError."""
+    if isinstance(value, bool):
+        return Wish() if value else None
+    if not isinstance(value, Mapping) or set(value) - {"float", "tail"} or value.get("tail", "half") not in TAILS:
+        raise OptionError(f"half {value!r} is neither true nor false", "say half: true, or half: {tail: float}")
+    return Wish(floats=tuple(value.get("float") or ()), tail=value.get("tail") == "float")
+
+
+def apply(model: onnx.ModelProto, wish: Wish | None) -> Change:
+    """Bring a copy of `model` to half precision, but for the operators that have none and the nodes that are named.
 
     Raises GraphError naming a node with a graph of its own.
     """
-    if not wish:
+    if wish is None:
         return Change(model=model)
-    blocked = set[str]()
+    blocked, floats = set[str](), chosen(model.graph, wish.floats, NAME)
+    if wish.tail:
+        floats |= tail_of(model.graph)
     while True:
-        made = Halved(model, blocked)
+        made = Halved(model, blocked, floats)
         if not made.halved:
             return Change(model=model)
         try:
@@ -57,6 +90,19 @@ def apply(model: onnx.ModelProto, wish: bool) -> Change:
             return Change(
                 model=infer_shapes(made.model), lines=tuple(made.lines), limit=LIMIT, tried=rounded(model, made)
             )
+
+
+def tail_of(graph: onnx.GraphProto) -> frozenset[str]:
+    """Give the names of the last convolutions, and of the nodes behind which no operator with weights comes."""
+    read = consumers(graph)
+    before, tail = set[str](), set[str]()  # by their first outputs: what operators with weights are computed from
+    for node in reversed(graph.node):
+        behind = [other for name in node.output for other in read.get(name, ())]
+        if any(other.output[0] in before or other.op_type in WEIGHTED for other in behind):
+            before.add(node.output[0])
+        elif node.op_type == "Conv" or node.op_type not in WEIGHTED:
+            tail.add(node.name or node.output[0])
+    return frozenset(tail)
 
 
 def rounded(model: onnx.ModelProto, halved: Halved) -> onnx.ModelProto:
@@ -75,7 +121,7 @@ def rounded(model: onnx.ModelProto, halved: Halved) -> onnx.ModelProto:
     for node in list(model.graph.node):
         node.input[:] = [short.get(name, name) for name in node.input]
         for index, name in enumerate(node.output):
-            if name in halved.floats:
+            if name in halved.floats and name not in halved.wide:
                 node.output[index] = builder.names.new(f"{name}_exact")
                 builder.node("Cast", [builder.node("Cast", [node.output[index]], to=HALF)], output=name, to=FLOAT)
     builder.place()
@@ -87,10 +133,15 @@ def _fitted(array: Array) -> Array:
 
 
 class Halved:
-    """A copy in half precision; operators in `blocked`, and those that onnx defines for float only, keep float."""
+    """A copy in half precision.
 
-    def __init__(self, model: onnx.ModelProto, blocked: set[str]) -> None:
+    Operators in `blocked`, those that onnx defines for float only, and nodes whose names are in `floats` keep float.
+    """
+
+    def __init__(self, model: onnx.ModelProto, blocked: set[str], floats: Collection[str] = ()) -> None:
         self.model, self.lines = infer_shapes(copied(model)), list[str]()
+        self._named = floats
+        self.wide: dict[str, str] = {}  # what kept nodes give, in float
         self._blocked, self._builder = blocked, Builder(self.model)
         graph = self.model.graph
         idle = unread(graph)
@@ -121,7 +172,7 @@ class Halved:
         """Tell whether a node that handles floats has no half precision."""
         if node.op_type == "Cast" or not any(name in self.floats for name in (*node.input, *node.output)):
             return False
-        if node.domain or node.op_type in self._blocked:
+        if node.domain or node.op_type in self._blocked or (node.name or node.output[0]) in self._named:
             return True
         schema = onnx.defs.get_schema(node.op_type, opset_of(self.model))
         return any(
@@ -142,13 +193,14 @@ class Halved:
         if keeps:
             for index, name in enumerate(node.output):
                 if name in self.floats:
-                    node.output[index] = self._builder.names.new(f"{name}_float")
-                    self._builder.node("Cast", [node.output[index]], output=name, to=HALF)
+                    self.wide[name] = node.output[index] = self._builder.names.new(f"{name}_float")
         else:
             self._state_type(node)
 
     def _as(self, name: str, kind: int) -> str:
         """Give the tensor `name` in a precision: weights converted, inputs and others cast, each once."""
+        if name in self.wide:
+            return self.wide[name] if kind == FLOAT else self._narrow(name)
         held = FLOAT if name in self._weights or name in self._inputs else HALF
         if held == kind:
             return name
@@ -164,6 +216,12 @@ class Halved:
                 )
             )
         return self._casts[name, kind]
+
+    def _narrow(self, name: str) -> str:
+        """Give what a kept node gives in half precision, cast where the first one reads it so."""
+        if (name, HALF) not in self._casts:
+            self._casts[name, HALF] = self._builder.node("Cast", [self.wide[name]], output=name, to=HALF)
+        return name
 
     def _weight(self, name: str) -> str:
         array = numpy_helper.to_array(self._weights[name])
@@ -188,14 +246,20 @@ class Halved:
         graph = self.model.graph
         made = {name for node in (*graph.node, *self._builder.nodes) for name in node.output}
         for value in graph.output:
-            if value.name in self.floats and value.name in made:
+            if value.name in self.floats and value.name in made and value.name not in self.wide:
                 inner = self._builder.names.new(f"{value.name}_half")
-                for node in (*graph.node, *self._builder.nodes):
-                    for names in (node.input, node.output):
-                        for index, name in enumerate(names):
-                            if name == value.name:
-                                names[index] = inner
+                self._rename(value.name, inner)
                 self._builder.node("Cast", [inner], output=value.name, to=FLOAT)
+            if value.name in self.wide:
+                self._rename(value.name, self._builder.names.new(f"{value.name}_half"))
+                self._rename(self.wide[value.name], value.name)
+
+    def _rename(self, old: str, new: str) -> None:
+        for node in (*self.model.graph.node, *self._builder.nodes):
+            for names in (node.input, node.output):
+                for index, name in enumerate(names):
+                    if name == old:
+                        names[index] = new
 
 
 def _admits(schema: onnx.defs.OpSchema, formals: Sequence[onnx.defs.OpSchema.FormalParameter], index: int) -> bool:

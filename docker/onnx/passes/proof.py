@@ -58,8 +58,11 @@ def prove(name: str, before: onnx.ModelProto, change: Change, samples: Sequence[
     return Proof(error=worst, samples=len(tried), limit=change.limit)
 
 
-def opened(model: onnx.ModelProto, taps: Sequence[str] = ()) -> Runtime:
-    """Open `model` in ONNX Runtime exactly as it is, with the tensors `taps` inside it as further outputs."""
+def opened(model: onnx.ModelProto, taps: Sequence[str] = (), *, optimised: bool = False) -> Runtime:
+    """Open `model` in ONNX Runtime, with the tensors `taps` inside it as further outputs.
+
+    It runs exactly as it is; `optimised` is for those who measure, and do not prove.
+    """
     copy = tapped(model, taps)
     inputs = input_values(copy)
     if len(inputs) < len(copy.graph.input):  # weights among them: ONNX Runtime warns of each
@@ -69,7 +72,7 @@ def opened(model: onnx.ModelProto, taps: Sequence[str] = ()) -> Runtime:
     drop_unused(copy.graph)
     with tempfile.TemporaryDirectory(prefix="proof-") as folder:
         write_graph(copy, Path(folder))
-        return open_graph(Path(folder, FILE), optimised=False)
+        return open_graph(Path(folder, FILE), optimised=optimised)
 
 
 def tapped(model: onnx.ModelProto, taps: Sequence[str]) -> onnx.ModelProto:
