@@ -128,16 +128,20 @@ bench: setup-dev ## timings, as ratios of pairs in one run
 setup: $(VENV)/ready
 setup-dev: $(VENV)/ready-dev
 
-# Built under a temporary name: an interrupted install is never used.
+# Built under a temporary name: an interrupted install is never used. Of several makes one installs, and the others wait.
+LOCKED = flock $(VENV).lock sh -ec
+
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "modelfarm needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Say: make PYTHON=python3.11 ..."; exit 1; }
-	@echo "setting up $(VENV) (once) ..."
-	@rm -rf $(VENV).partial && $(PYTHON) -m venv $(VENV).partial
-	@$(VENV).partial/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt
-	@rm -rf $(VENV) && mv $(VENV).partial $(VENV) && touch $@
+	@$(LOCKED) 'test $@ -nt requirements.txt || { \
+	  echo "setting up $(VENV) (once) ..."; \
+	  rm -rf $(VENV).partial; $(PYTHON) -m venv $(VENV).partial; \
+	  $(VENV).partial/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt; \
+	  rm -rf $(VENV); mv $(VENV).partial $(VENV); touch $@; }'
 
 $(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
-	@echo "setting up the tools for tests and checks (once) ..."
-	@$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
-	@touch $@
+	@$(LOCKED) '{ test $@ -nt requirements-dev.txt && test $@ -nt $(VENV)/ready; } || { \
+	  echo "setting up the tools for tests and checks (once) ..."; \
+	  $(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt; \
+	  touch $@; }'

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ci import scale
 from modelfarm.artifact import MANIFEST, version_of
 from modelfarm.console import Console
 from modelfarm.containers import find_client
@@ -33,7 +34,15 @@ def run() -> int:
     bench_cold("digits")
     bench_cold("yolov5n-0.5-face")
     bench_container("digits")
+    bench_scale()
     return 0
+
+
+def bench_scale() -> None:
+    """Print what thousands of jobs and dozens of workers cost."""
+    pattern = Farm.here().artifact("digits", "onnx").folder
+    for name, figure in (*scale.bench_plan(pattern), *scale.bench_engines()):
+        print(f"  {name:<48} {figure:8.3f}", flush=True)
 
 
 def bench_cached() -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from modelfarm.errors import MachineError, UsageError
 
 _SCHEMA = 1
-_LIMIT = 4096
+_LIMIT = 16384  # files: a night of 200 models in 10 variants looks at some 5000
 _RACY_NS = 2_000_000_000
 _DAY = 24 * 3600
 _ATTEMPTS = 3

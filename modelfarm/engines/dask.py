@@ -174,6 +174,11 @@ class DaskEngine:
             time.sleep(0.1)
 
 
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._client.close()  # type: ignore[no-untyped-call]
+
+
 def connect(address: str) -> Client:
     """Connect to a scheduler; raises MachineError where none answers at the address."""
     from distributed import Client
@@ -184,7 +189,7 @@ def connect(address: str) -> Client:
         return Client(address, timeout=_PATIENCE, set_as_default=False, name="modelfarm")  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise MachineError(f"no Dask scheduler answers at {address}: {error}",
-                           remedy="start one: dask scheduler --port 8786; docs/cluster.md says how") from error
+                           remedy="start one: .venv/bin/python -m dask scheduler --port 8786; see docs/cluster.md") from error
 
 
 def _lost(address: str) -> MachineError:
