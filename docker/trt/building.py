@@ -121,7 +121,7 @@ def _use_timing(config: Any, timing: Optional[bytes]) -> Any:
 
 def _failure(parsed: Parsed) -> Exception:
     said = [_plain(line) for line in parsed.log.errors] or ["it did not say why"]
-    if any(word in line.lower() for line in said for word in MEMORY):
+    if any(word in line.lower() for line in parsed.log.errors for word in MEMORY):
         return MemoryError(said[-1])
     return BuildError(
         f"{parsed.api.title} {parsed.api.version} cannot build the network: {said[0]}",
