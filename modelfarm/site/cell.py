@@ -8,26 +8,31 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from modelfarm.changes import Change, changes
+from modelfarm.errors import ArtifactError
 from modelfarm.phrase import size
+from modelfarm.settings import Thresholds
 from modelfarm.site.plain import figure, number
 from modelfarm.site.version import BUILT, FAILED, Version
 
 _EVENTS = 20  # of a variant that the index may speak of
 _TAIL = 12  # lines of a log
 _WIDEST = 240  # characters of such a line
-_STILL = 0.005  # of a size; what changes less is the same
-_GROWN = 2.0  # an error that is as many times as large or as small has changed: below it is rounding
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One version that was published, failed, or was found damaged; `words` say how it differs from the last good."""
+    """One version that was published, failed, or was found damaged.
+
+    `words` say how it differs from the last good one, `worse` what of that is a regression.
+    """
 
     when: float
     version: str
     page: str
     state: str
     words: tuple[str, ...]
+    worse: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,8 @@ class Cell:
 
 def read_cell(document: Mapping[str, Any]) -> Cell:
     """Read what `document` gave; raises TypeError or LookupError for anything else."""
-    events = tuple(Event(**{**event, "words": tuple(event["words"])}) for event in document["events"])
+    events = tuple(Event(**{**event, "words": tuple(event["words"]), "worse": tuple(event["worse"])})
+                   for event in document["events"])
     return Cell(**{**document, "events": events})
 
 
@@ -92,22 +98,25 @@ def make_cell(versions: Sequence[Version]) -> Cell:
 def _events(versions: Sequence[Version]) -> Iterator[Event]:
     for index, version in enumerate(versions[:_EVENTS]):
         earlier = versions[index + 1:]
+        before = next((other for other in earlier if other.good), None)
+        changed = differences(before, version) if before and version.good else []
+        words = [*_words(version, earlier, before), *(change.text for change in changed if not change.worse)]
         yield Event(when=version.when, version=version.version, page=page_of(version), state=version.state,
-                    words=tuple(_words(version, earlier)))
+                    words=tuple(words), worse=tuple(change.text for change in changed if change.worse))
 
 
-def _words(version: Version, earlier: Sequence[Version]) -> Iterator[str]:
-    """Yield what is to be said of a version beside those before it, newest first."""
+def _words(version: Version, earlier: Sequence[Version], before: Version | None) -> Iterator[str]:
+    """Yield what is to be said of a version beside those before it, newest first, of which `before` was good."""
     if not version.good:
         yield version.reason.partition("\n")[0]
         return
     if earlier and not earlier[0].good:
         yield f"good again after it {'failed' if earlier[0].state == FAILED else 'was damaged'}"
-    if before := next((other for other in earlier if other.good), None):
-        yield from differences(before, version)
-    else:
+    if before is None:
         yield "the first version"
         yield from (words for words in (_size(version), _latency(version)) if words)
+    elif before.state == BUILT and version.state != BUILT:
+        yield "run for the first time: it had only been built"
 
 
 def _size(version: Version) -> str:
@@ -118,23 +127,17 @@ def _latency(version: Version) -> str:
     return f"{figure(version.figures.latency.median)} ms" if version.figures.latency else ""
 
 
-def differences(before: Version, now: Version) -> Iterator[str]:
-    """Yield how the figures of a good version differ from those of an earlier good one."""
-    if before.size and now.size and abs(now.size / before.size - 1) > _STILL:
-        yield f"size {size(before.size)} → {size(now.size)}{_percent(before.size, now.size)}"
-    one, other = before.figures.latency, now.figures.latency
-    if one and other:
-        yield f"latency {figure(one.median)} → {figure(other.median)} ms{_percent(one.median, other.median)}"
-    for unit, error in now.figures.worst.items():
-        was, current = number(before.figures.worst.get(unit)), number(error)
-        if was and current and not 1 / _GROWN <= current / was <= _GROWN:
-            yield f"error {figure(was)} → {figure(current)} {unit}"
-    if before.state == BUILT and now.state != BUILT:
-        yield "run for the first time: it had only been built"
+def differences(before: Version, now: Version) -> list[Change]:
+    """Return how a good version differs from an earlier good one, by the usual thresholds of a night.
 
-
-def _percent(before: float, now: float) -> str:
-    return f" ({100 * (now - before) / before:+.0f} %)" if before else ""
+    Where smoke.json is damaged or unlike those of today, nothing is known.
+    """
+    if before.artifact is None or now.artifact is None:
+        return []
+    try:
+        return list(changes(before.artifact, now.artifact, Thresholds()))
+    except (ArtifactError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError):
+        return []
 
 
 def _tail(version: Version) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from modelfarm.night import STATES, Night
 from modelfarm.site.cell import Cell
 from modelfarm.site.pages import counted
+from modelfarm.site.record import moment, night_run, overlaid
 from modelfarm.site.run import Run, last_run
 from modelfarm.site.version import DAMAGED, FAILED
-from modelfarm.store import Store
 
 MEANINGS = {
     "verified": "passed every gate against its source",
@@ -24,9 +24,10 @@ _LISTED = 40  # changes before the rest folds away
 _EXPLAINED = 25  # failures with their message and log before the rest is a list
 
 
-def overview(cells: Sequence[Cell], store: Store) -> dict[str, Any]:
-    """Return what the template of the index is given."""
-    ordered = sorted(cells, key=lambda cell: (cell.model, cell.variant))
+def overview(cells: Sequence[Cell], nights: Sequence[Night]) -> dict[str, Any]:
+    """Return what the template of the index is given; nights come newest first."""
+    shown = overlaid(cells, nights[0]) if nights else cells
+    ordered = sorted(shown, key=lambda cell: (cell.model, cell.variant))
     models: dict[str, dict[str, Cell]] = {}
     for cell in ordered:
         models.setdefault(cell.model, {})[cell.variant] = cell
@@ -34,35 +35,15 @@ def overview(cells: Sequence[Cell], store: Store) -> dict[str, Any]:
     failures = sorted((cell for cell in ordered if cell.state in (FAILED, DAMAGED)), key=lambda cell: -cell.when)
     return {"cells": ordered, "models": models, "variants": sorted({cell.variant for cell in ordered}),
             "totals": totals, "attention": len(failures), "failures": failures,
-            "run": _shown(last_run(ordered)), "nights": [], "night_states": [],
+            "run": _run(cells, nights), "nights": nights, "night_states": STATES,
             "meanings": {state: words for state, words in MEANINGS.items() if state in totals},
             "listed": _LISTED, "explained": _EXPLAINED}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A line of what changed: a variant, where its page is, and how it differs."""
-
-    state: str
-    model: str
-    variant: str
-    page: str
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """The last run as the index shows it."""
-
-    began: float
-    ended: float
-    note: str
-    changes: tuple[Line, ...]
-
-
-def _shown(run: Run | None) -> Shown | None:
-    if run is None:
-        return None
-    lines = tuple(Line(state=change.event.state, model=change.cell.model, variant=change.cell.variant,
-                       page=change.event.page, words=change.event.words) for change in run.changes)
-    return Shown(began=run.began, ended=run.ended, note="", changes=lines)
+def _run(cells: Sequence[Cell], nights: Sequence[Night]) -> Run | None:
+    """Return the last night, or what was made since, where that is newer."""
+    if not nights:
+        return last_run(cells)
+    before = next((night for night in nights[1:] if night.whole), None)
+    since = last_run(cells, after=moment(nights[0].ended) + 1)  # a night's times are whole seconds
+    return since or night_run(nights[0], before, cells)

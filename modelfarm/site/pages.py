@@ -21,6 +21,7 @@ from modelfarm.site import plain
 from modelfarm.site.cell import differences, last_lines
 from modelfarm.site.facts import sort_facts
 from modelfarm.site.plot import plot_errors, plot_trend
+from modelfarm.site.record import moment
 from modelfarm.site.version import OVERLAY, Version
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,7 +65,7 @@ class Pages:
                             trim_blocks=True, lstrip_blocks=True, finalize=printable, auto_reload=False)
         found.globals.update(farm=__version__, mark=lambda state: _MARKS.get(state, "?"))
         found.filters.update(figure=plain.figure, in_line=plain.in_line, columns=plain.columns, size=_size,
-                             minute=_minute, iso=_iso, slug=_slug, coordinate=_coordinate)
+                             minute=_minute, iso=_iso, slug=_slug, coordinate=_coordinate, seconds=moment)
         return found
 
     def index(self, **values: Any) -> str:
@@ -80,7 +81,7 @@ class Pages:
         return self._templates.get_template("version.html.j2").render(
             root="../../", version=version, versions=versions, newer=versions[place - 1] if place else None,
             older=versions[place + 1] if place + 1 < len(versions) else None,
-            changes=list(differences(before, version)) if before and version.good else [],
+            changes=[change.text for change in differences(before, version)] if before and version.good else [],
             plot=plot_errors(figures.errors), facts=sort_facts(figures.facts), materials=list(_materials(version)),
             widened=plain.items(plain.at(version.manifest, "predicate", "verification", "widenedLimits")),
             latency_trend=plot_trend("Latency", "ms", versions, latencies, version),

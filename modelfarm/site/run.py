@@ -1,45 +1,51 @@
-"""Runs: what was made, failed or was left alone at one go, from a night's record or, without one, from the store."""
+"""Runs: what was made or failed at one go. Without a night's record, the pauses tell where one ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import attrgetter
 
-from modelfarm.site.cell import Cell, Event
+from modelfarm.site.cell import Cell
 from modelfarm.site.version import DAMAGED, FAILED
 
 PAUSE = 3600.0  # seconds: what was made after a longer pause belongs to another run
-_FIRST = (FAILED, DAMAGED)
+_URGENT = (FAILED, DAMAGED)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """One line of what is new: a variant's event."""
+class Line:
+    """One variant in a run: where its page is, how it differs from before, and in what it has become worse."""
 
-    cell: Cell
-    event: Event
+    state: str
+    model: str
+    variant: str
+    page: str
+    words: tuple[str, ...]
+    worse: tuple[str, ...] = ()
+
+    def urgency(self) -> int:
+        """Return a number by which what needs a look comes first."""
+        return 0 if self.state in _URGENT else 1 if self.worse else 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What happened between two times, in seconds since the epoch; what is bad comes first."""
+    """What happened between two times, in seconds since the epoch; what needs a look comes first."""
 
     began: float
     ended: float
-    changes: tuple[Change, ...]
+    note: str
+    lines: tuple[Line, ...]
 
 
-def last_run(cells: Iterable[Cell]) -> Run | None:
-    """Return the newest events that no pause divides; None where there is none."""
-    found = sorted((Change(cell=cell, event=event) for cell in cells for event in cell.events),
-                   key=attrgetter("event.when"), reverse=True)
+def last_run(cells: Iterable[Cell], after: float = 0.0) -> Run | None:
+    """Return the newest events that no pause divides, of those after a time; None where there is none."""
+    found = sorted(((event, cell) for cell in cells for event in cell.events if event.when > after),
+                   key=lambda pair: -pair[0].when)
     if not found:
         return None
-    last = next((index for index in range(1, len(found))
-                 if found[index - 1].event.when - found[index].event.when > PAUSE), len(found))
-    return Run(began=found[last - 1].event.when, ended=found[0].event.when, changes=_ordered(found[:last]))
-
-
-def _ordered(changes: Sequence[Change]) -> tuple[Change, ...]:
-    return tuple(sorted(changes, key=lambda change: (change.event.state not in _FIRST, -change.event.when)))
+    times = [event.when for event, _ in found]
+    last = next((index for index in range(1, len(times)) if times[index - 1] - times[index] > PAUSE), len(times))
+    lines = [Line(state=event.state, model=cell.model, variant=cell.variant, page=event.page, words=event.words,
+                  worse=event.worse) for event, cell in found[:last]]
+    return Run(began=times[last - 1], ended=times[0], note="", lines=tuple(sorted(lines, key=Line.urgency)))

@@ -38,6 +38,7 @@ class Version:
     key: str = ""
     subjects: tuple[Subject, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    artifact: Artifact | None = None
 
     @property
     def name(self) -> str:
@@ -103,7 +104,7 @@ def _version(folder: Path, store: Store, model: str, variant: str) -> Version:
     return Version(model=model, variant=variant, version=artifact.version, folder=folder, key=artifact.key,
                    state=DAMAGED if problems else _state(artifact.manifest), when=artifact.published,
                    latest=store.is_latest(artifact), reason="; ".join(problems), subjects=artifact.files,
-                   manifest=artifact.manifest)
+                   manifest=artifact.manifest, artifact=artifact)
 
 
 def _state(manifest: Mapping[str, Any]) -> str:

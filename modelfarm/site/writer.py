@@ -18,6 +18,7 @@ from modelfarm.site.cell import Cell, make_cell, page_of
 from modelfarm.site.memory import Memory, Remembered, read_memory, stamp
 from modelfarm.site.overview import overview
 from modelfarm.site.pages import STYLE, TEMPLATES, Pages
+from modelfarm.site.record import newest_nights
 from modelfarm.site.version import Version, read_versions
 from modelfarm.store import Store
 
@@ -93,7 +94,7 @@ class Writer:
                 yield str(place)
 
     def _index(self, cells: Sequence[Cell]) -> None:
-        values = overview(cells, self.store)
+        values = overview(cells, newest_nights(self.store))
         self._replace(self.folder / INDEX, self._pages.index(made=time.time(), **values))
 
     def _replace(self, file: Path, text: str) -> None:

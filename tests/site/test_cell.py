@@ -58,10 +58,10 @@ def test_what_was_built_and_not_run_is_not_called_verified(shelf: Shelf) -> None
 def test_a_version_is_compared_with_the_last_good_one(shelf: Shelf) -> None:
     shelf.good(number=1, size=1000, latency=latency(10.0), worst={"px": 1e-4})
     shelf.failed(when=NOON + DAY)
-    shelf.good(number=2, when=NOON + 2 * DAY, size=1500, latency=latency(8.0), worst={"px": 1e-3})
-    assert cell(shelf).events[0].words == (
-        "good again after it failed", "size 1 kB → 1.5 kB (+50 %)", "latency 10 → 8 ms (-20 %)",
-        "error 0.0001 → 0.001 px")
+    shelf.good(number=2, when=NOON + 2 * DAY, size=1500, latency=latency(2.0), worst={"px": 2e-3})
+    event = cell(shelf).events[0]
+    assert event.words == ("good again after it failed", "latency 10 -> 2 ms")
+    assert event.worse == ("size 1 kB -> 1.5 kB", "error 1.0e-04 -> 2.0e-03 px")
 
 
 def test_roundings_are_no_change(shelf: Shelf) -> None:
@@ -128,7 +128,7 @@ def test_the_last_run_is_what_no_pause_divides(shelf: Shelf) -> None:
     shelf.failed("c", when=NOON + DAY + 10)
     run = last_run([cell(shelf, name) for name in ("old", "a", "b", "c")])
     assert run
-    assert [change.cell.model for change in run.changes] == ["c", "b", "a"]
+    assert [line.model for line in run.lines] == ["c", "b", "a"]
     assert (run.began, run.ended) == (NOON + DAY, NOON + DAY + PAUSE - 1)
 
 
@@ -137,7 +137,14 @@ def test_one_variant_can_have_changed_twice_in_a_run(shelf: Shelf) -> None:
     shelf.good(when=NOON + 60)
     run = last_run([cell(shelf)])
     assert run
-    assert [change.event.state for change in run.changes] == ["failed", "verified"]
+    assert [line.state for line in run.lines] == ["failed", "verified"]
+
+
+@pytest.mark.parametrize("smoke", ["{", "[]", '{"latency": 3, "processor": "EPYC"}', '{"worst": {"px": "many"}}'])
+def test_nothing_is_said_of_changes_where_the_figures_are_damaged(shelf: Shelf, smoke: str) -> None:
+    shelf.good(number=1)
+    (shelf.good(number=2, when=NOON + DAY) / "smoke.json").write_text(smoke)
+    assert cell(shelf).events[0].words == cell(shelf).events[0].worse == ()
 
 
 def test_where_nothing_happened_there_was_no_run() -> None:
