@@ -29,6 +29,7 @@ ATTEMPTS = 4
 _PAUSE = 0.3  # seconds before the second attempt; each further one waits twice as long
 _LARGEST = 16 << 20  # bytes of an answer that is held in memory
 _CERTIFICATES = Path("/etc/docker/certs.d")  # where docker looks, too
+_SERVERS = {"docker.io": "registry-1.docker.io"}  # hosts whose registry has another name
 _NO_RETRIES = urllib3.Retry(total=None, connect=0, read=0, redirect=5, status=0, other=0,
                             respect_retry_after_header=False)
 
@@ -67,6 +68,7 @@ class Line:
         self._environment = environment
         self._timeout = urllib3.Timeout(connect=10.0, read=patience)
         self._authorization = ""
+        self._pools: dict[str, urllib3.PoolManager] = {}
 
     # Asking
 
@@ -156,7 +158,7 @@ class Line:
     @cached_property
     def _base(self) -> str:
         """Return the registry's address: TLS, and on loopback plain HTTP where there is no TLS."""
-        secure = f"https://{self.host}"
+        secure = f"https://{_SERVERS.get(self.host, self.host)}"
         if not is_loopback(self.host):
             return secure
         try:
@@ -167,15 +169,15 @@ class Line:
         return secure
 
     def _pool(self, url: str) -> urllib3.PoolManager:
+        """Return the connections for an address: direct ones, or those of the proxy for it."""
         server = urlsplit(url).hostname or ""
         proxy = urllib.request.getproxies_environment().get(urlsplit(url).scheme, "")
-        if not proxy or is_loopback(server) or urllib.request.proxy_bypass(server):
-            return self._direct
-        return urllib3.ProxyManager(proxy, ssl_context=self._trust, timeout=self._timeout)
-
-    @cached_property
-    def _direct(self) -> urllib3.PoolManager:
-        return urllib3.PoolManager(ssl_context=self._trust, timeout=self._timeout)
+        if is_loopback(server) or urllib.request.proxy_bypass(server):
+            proxy = ""
+        if proxy not in self._pools:
+            make = partial(urllib3.ProxyManager, proxy) if proxy else urllib3.PoolManager
+            self._pools[proxy] = make(ssl_context=self._trust, timeout=self._timeout)
+        return self._pools[proxy]
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:
@@ -202,6 +204,10 @@ class Line:
 
     def _token(self, challenge: Challenge, credentials: Credentials) -> str:
         fields = {"service": challenge.service, "scope": challenge.scope}
+        place = urlsplit(challenge.realm)
+        if place.scheme != "https" and not is_loopback(place.netloc):
+            raise RegistryError(f"the registry {self.host} sends for a token to {challenge.realm or 'nowhere'}, which "
+                                "is not TLS", remedy="no login is shown there; tell who runs the registry")
         pool = self._pool(challenge.realm)
         if credentials.token:
             reply = pool.request("POST", challenge.realm, retries=_NO_RETRIES, encode_multipart=False, fields={

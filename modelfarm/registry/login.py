@@ -19,6 +19,7 @@ from typing import Any
 from modelfarm.command import output
 from modelfarm.errors import MachineError
 
+_DOCKER_HUB = "https://index.docker.io/v1/"  # the name under which docker keeps the login of docker.io
 _NOT_A_USER = "<token>"  # the name under which a credential helper keeps an identity token
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
@@ -87,11 +88,12 @@ def _files(environment: Mapping[str, str]) -> Iterator[Path]:
 
 def _in(document: Mapping[str, Any], host: str, file: Path) -> Credentials:
     entries = _table(document.get("auths"))
-    for name in (host, f"https://{host}", f"http://{host}", f"https://{host}/v1/"):
+    named = _DOCKER_HUB if host == "docker.io" else host
+    for name in (named, f"https://{named}", f"http://{named}", f"https://{named}/v1/"):
         if (found := _entry(_table(entries.get(name)), name, file)).known:
             return found
-    helper = _table(document.get("credHelpers")).get(host) or document.get("credsStore")
-    return _helped(str(helper), host) if helper else Credentials()
+    helper = _table(document.get("credHelpers")).get(named) or document.get("credsStore")
+    return _helped(str(helper), named) if helper else Credentials()
 
 
 def _table(value: object) -> Mapping[str, Any]:

@@ -89,7 +89,7 @@ def relay(registry: Registry, *, before: Before = lambda asked: None, after: Aft
                 return
             self.tell(told or after(asked, _passed(registry, asked)))
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = answer
+        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_CONNECT = answer
 
         def tell(self, answer: Answer) -> None:
             self.send_response(answer.status)

@@ -200,6 +200,14 @@ def test_a_token_that_is_not_given_is_told(registry: Registry, answer: Answer) -
         tags(Line(f"{there.host}/x"))
 
 
+@pytest.mark.parametrize("realm", ["http://auth.invalid/token", "", "ftp://auth.invalid"])
+def test_a_login_is_not_shown_in_the_plain(registry: Registry, realm: str) -> None:
+    refusal = Answer(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+    with relay(registry, before=lambda asked: refusal if "tags" in asked.path else None) as there, \
+            pytest.raises(RegistryError, match=f"sends for a token to {realm or 'nowhere'}, which is not TLS"):
+        tags(Line(f"{there.host}/x"))
+
+
 def test_a_login_is_not_shown_to_another_host(registry: Registry, tmp_path: Path) -> None:
     """Blobs often lie elsewhere: the registry sends there, and its password stays here."""
     with relay(registry) as elsewhere:
@@ -233,6 +241,20 @@ def test_a_proxy_is_not_used_for_loopback(registry: Registry, monkeypatch: pytes
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
     assert tags(Line(f"{registry.host}/x")) == []
+
+
+def test_a_proxy_is_asked_for_others_and_docker_hub_by_its_servers_name(registry: Registry,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy here refuses, as one without a way out does; what it was asked for is what counts."""
+    with relay(registry, before=lambda asked: Answer(status=503)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        for host in ("docker.io", "registry.invalid"):
+            with pytest.raises(faults.UnreachableError, match=f"the registry {host} cannot be reached through"):
+                tags(Line(f"{host}/x", environment={}))
+        assert [each.path for each in proxy.asked if each.method == "CONNECT"] == [
+            "registry-1.docker.io:443", "registry.invalid:443"]
 
 
 def test_a_proxy_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,12 @@ def test_a_login_of_docker_is_found_by_each_name_that_it_may_have(tmp_path: Path
     assert not credentials_of("other.invalid", write(tmp_path, {"auths": {name: {"auth": encoded()}}})).known
 
 
+def test_docker_hub_has_a_name_of_its_own(tmp_path: Path) -> None:
+    environment = write(tmp_path, {"auths": {"https://index.docker.io/v1/": {"auth": encoded()}}})
+    assert credentials_of("docker.io", environment).user == "jo"
+    assert not credentials_of("registry.invalid", environment).known
+
+
 def test_an_identity_token_is_taken(tmp_path: Path) -> None:
     environment = write(tmp_path, {"auths": {HOST: {"auth": encoded(), "identitytoken": "t"}}})
     assert credentials_of(HOST, environment) == Credentials(token="t")
