@@ -18,7 +18,7 @@ SHELF = $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(IMAGE) $(call fl
 TARGETS := $(patsubst docker/%/target.yaml,%,$(shell grep -L '^way_of:' docker/*/target.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo $(TARGETS) nightly all worker models status show run trt-run report edit diff lint why reproduce job images base pull push publish fetch doctor view clean gc schema test check bench setup setup-dev
+.PHONY: help demo $(TARGETS) nightly all worker models status show run trt-run gpu-check report edit diff lint why reproduce job images base pull push publish fetch doctor view clean gc schema test check bench setup setup-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ run: setup ## what the latest artifact of MODEL= sees in PICTURE=face.jpg; VARIA
 
 trt-run: setup ## the same with VARIANT=trt-fp32: what the engine sees
 	@$(INV) look $(call flag,MODEL,model) --variant '$(or $(VARIANT),trt-fp32)' $(call flag,PICTURE,picture)
+
+gpu-check: setup ## on a machine with a GPU: every way and precision of TensorRT over all models, or MODEL=, measured
+	@$(INV) gpu-check $(call flag,MODEL,model)
 
 edit: setup ## the graph of MODEL= with BATCH=4 or BATCH=name, only KEEP=output,... or without REMOVE=node,...
 	@$(INV) edit $(call flag,MODEL,model) $(call flag,BATCH,batch) $(call flag,KEEP,keep) $(call flag,REMOVE,remove) $(call flag,WEIGHTS,weights)

@@ -100,6 +100,16 @@ def look(context: Context, model: str = "", variant: str = "onnx", picture: str 
 
 
 @task
+def gpu_check(context: Context, model: str = "") -> None:
+    """Build and measure every way and precision of the targets for GPUs."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.gpucheck import check
+
+        raise SystemExit(check(Farm.here(), model, console))
+
+
+@task
 def why(context: Context, target: str = "onnx", model: str = "", variant: str = "", weights: str = "",
         options: str = "", precision: str = "", via: str = "", batch: str = "", expect: str = "") -> None:
     """Say what of a job's key has changed since the latest artifact."""

@@ -15,7 +15,7 @@ from modelfarm.settings import ROOT
 # From the top. A package is one room, unless the list names its parts; modules of one room may know each other.
 FLOORS = [
     ["tasks"],
-    ["demo", "shift", "hand"],
+    ["demo", "shift", "hand", "gpucheck"],
     ["farm"],
     ["reproduce", "look"],
     ["summary", "viewer", "why", "differ", "board", "matrix", "site"],

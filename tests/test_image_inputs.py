@@ -37,6 +37,15 @@ def test_all_that_is_given_becomes_variables_with_absolute_paths(tmp_path: Path,
     assert (inputs.base, inputs.force, inputs.mirror) == ("registry", True, "http://mirror/debian")
 
 
+def test_a_release_of_tensorrt_and_a_base_for_it_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "TensorRT" / "include").mkdir(parents=True)
+    (tmp_path / "TensorRT" / "include" / "NvInferVersion.h").touch()
+    inputs = read_inputs(KNOWN, {"TENSORRT_ROOT": "TensorRT", "TRT_BASE": "here:5000/cuda:11.4"})
+    assert inputs.environment == {"TENSORRT_ROOT": f"{tmp_path}/TensorRT", "TRT_BASE": "here:5000/cuda:11.4"}
+    assert 'variable "TENSORRT_ROOT"' in (TOOLCHAINS / "docker-bake.hcl").read_text()
+
+
 @pytest.mark.parametrize("address", ["https://host/x.git", "git+ssh://git@host/x", "git@host:x.git", "file:///x"])
 def test_addresses_are_passed_on_as_they_are(address: str) -> None:
     assert read_inputs(KNOWN, {"SOURCE_TNN": address}).sources == {"TNN": address}
@@ -50,6 +59,8 @@ def test_addresses_are_passed_on_as_they_are(address: str) -> None:
     ("WHEELHOUSE", "~nobody-at-all/x", "WHEELHOUSE=~nobody-at-all/x: there is no such user"),
     ("SOURCE_TNN", "nowhere", "SOURCE_TNN=nowhere is neither an address nor a folder that exists"),
     ("SOURCE_TNM", "folder", "SOURCE_TNM=folder: no image has a source of this name; did you mean SOURCE_TNN"),
+    ("TENSORRT_ROOT", "folder", "TENSORRT_ROOT=folder has no include/NvInferVersion.h: it is no unpacked release"),
+    ("TENSORRT_ROOT", "nowhere", "TENSORRT_ROOT=nowhere has no include/NvInferVersion.h"),
     ("BASE", "debotstrap", "BASE=debotstrap is not known; did you mean debootstrap?"),
     ("FORCE", "perhaps", "FORCE=perhaps: expected 1 or 0"),
 ])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -136,4 +137,23 @@ def _on_gpu(job: Job, samples: Any) -> List[List[Any]]:
 
 def load(files: Sequence[str], job: Job) -> Runtime:
     """Load the engine, after a look at its passport, and show it to the farm."""
-    return load_engine(files, job, *_gpu(job))
+    engine = load_engine(files, job, *_gpu(job))
+    if job.given:
+        return engine
+    return replace(engine, figures=lambda sample: {**engine.figures(sample), **_rivals(job, sample)})
+
+
+def _rivals(job: Job, sample: Arrays) -> Dict[str, float]:
+    """Measure the same model without TensorRT; what cannot be measured is left out, and said."""
+    import rivals
+
+    (tensors,) = _on_gpu(job, [sample])
+    module = _model(job).module.cuda()
+    names = [item.name for item in job.inputs], [item.name for item in job.outputs]
+    found = rivals.eager(module, tensors)
+    try:
+        found.update(rivals.onnxruntime(module, tensors, *names))
+    except Exception as error:  # it is a measure for the engine, and no reason to have none
+        job.events.note(f"ONNX Runtime was not measured: {brief(error)}")
+    module.cpu()
+    return found

@@ -32,7 +32,8 @@ def measure_engine(model: TrtModel, inputs: Mapping[str, Any], warmup: int = 10,
 
         for _ in range(warmup):
             whole()
-        found = {**_figures("with copies", timed(whole, runs)), **_figures("without copies", timed(alone, runs))}
+        found = median_and_p95("with copies", timed(whole, runs))
+        found.update(median_and_p95("without copies", timed(alone, runs)))
         start = time.perf_counter()
         for _ in range(runs):
             model.enqueue()
@@ -52,7 +53,8 @@ def timed(work: Callable[[], None], runs: int, most: float = MOST_SECONDS) -> Li
     return times
 
 
-def _figures(what: str, times: List[float]) -> Dict[str, float]:
+def median_and_p95(what: str, times: List[float]) -> Dict[str, float]:
+    """Name the median and the 95th percentile of some seconds, in milliseconds."""
     milliseconds = np.asarray(times) * 1e3
     return {
         f"{what}, median ms": round(float(np.median(milliseconds)), 4),

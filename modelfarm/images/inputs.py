@@ -11,7 +11,7 @@ from pathlib import Path
 from modelfarm.errors import UsageError, nearest
 
 BASES = ("registry", "debootstrap")
-PASSED_ON = ("TORCH_INDEX", "PIP_INDEX_URL", "PIP_TRUSTED_HOST", "APT_MIRROR", "NETWORK",
+PASSED_ON = ("TRT_BASE", "TORCH_INDEX", "PIP_INDEX_URL", "PIP_TRUSTED_HOST", "APT_MIRROR", "NETWORK",
              *(name for word in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY") for name in (word, word.lower())))
 
 _FOREIGN = {"SOURCE_DATE_EPOCH"}  # https://reproducible-builds.org/specs/source-date-epoch/
@@ -28,6 +28,7 @@ class Inputs:
 
     extra_ca: Path | None = None
     wheelhouse: Path | None = None
+    tensorrt: Path | None = None
     sources: Mapping[str, str]
     passed_on: Mapping[str, str]
     base: str = ""
@@ -41,7 +42,7 @@ class Inputs:
     @property
     def environment(self) -> dict[str, str]:
         """Return the variables of docker-bake.hcl that have a value."""
-        files = {"EXTRA_CA": self.extra_ca, "WHEELHOUSE": self.wheelhouse}
+        files = {"EXTRA_CA": self.extra_ca, "WHEELHOUSE": self.wheelhouse, "TENSORRT_ROOT": self.tensorrt}
         return {**self.passed_on, **{f"SOURCE_{name}": place for name, place in self.sources.items()},
                 **{name: str(file) for name, file in files.items() if file}}
 
@@ -51,6 +52,7 @@ def read_inputs(known_sources: Iterable[str], environment: Mapping[str, str] = o
     return Inputs(
         extra_ca=_certificate(environment.get("EXTRA_CA", "")),
         wheelhouse=_wheelhouse(environment.get("WHEELHOUSE", "")),
+        tensorrt=_tensorrt(environment.get("TENSORRT_ROOT", "")),
         sources=dict(_sources(environment, sorted(known_sources))), base=_base(environment.get("BASE", "")),
         passed_on={name: environment[name] for name in PASSED_ON if environment.get(name)},
         force=_switch(environment.get("FORCE", "")))
@@ -83,6 +85,16 @@ def _wheelhouse(value: str) -> Path | None:
     folder = _path("WHEELHOUSE", value)
     if not folder.is_dir():
         raise UsageError(f"WHEELHOUSE={value} is no folder", remedy="name a folder with *.whl files")
+    return folder
+
+
+def _tensorrt(value: str) -> Path | None:
+    if not value:
+        return None
+    folder = _path("TENSORRT_ROOT", value)
+    if not (folder / "include" / "NvInferVersion.h").is_file():
+        raise UsageError(f"TENSORRT_ROOT={value} has no include/NvInferVersion.h: it is no unpacked release of TensorRT",
+                         remedy="name the folder TensorRT-8.2.x.y that the archive unpacks to")
     return folder
 
 
