@@ -59,7 +59,7 @@ def test_addresses_are_passed_on_as_they_are(address: str) -> None:
     ("WHEELHOUSE", "~nobody-at-all/x", "WHEELHOUSE=~nobody-at-all/x: there is no such user"),
     ("SOURCE_TNN", "nowhere", "SOURCE_TNN=nowhere is neither an address nor a folder that exists"),
     ("SOURCE_TNM", "folder", "SOURCE_TNM=folder: no image has a source of this name; did you mean SOURCE_TNN"),
-    ("TENSORRT_ROOT", "folder", "TENSORRT_ROOT=folder has no include/NvInferVersion.h: it is no unpacked release"),
+    ("TENSORRT_ROOT", "folder", "TENSORRT_ROOT=folder has no include/NvInferVersion.h: it is no release of"),
     ("TENSORRT_ROOT", "nowhere", "TENSORRT_ROOT=nowhere has no include/NvInferVersion.h"),
     ("BASE", "debotstrap", "BASE=debotstrap is not known; did you mean debootstrap?"),
     ("FORCE", "perhaps", "FORCE=perhaps: expected 1 or 0"),

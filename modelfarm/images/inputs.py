@@ -93,7 +93,7 @@ def _tensorrt(value: str) -> Path | None:
         return None
     folder = _path("TENSORRT_ROOT", value)
     if not (folder / "include" / "NvInferVersion.h").is_file():
-        raise UsageError(f"TENSORRT_ROOT={value} has no include/NvInferVersion.h: it is no unpacked release of TensorRT",
+        raise UsageError(f"TENSORRT_ROOT={value} has no include/NvInferVersion.h: it is no release of TensorRT",
                          remedy="name the folder TensorRT-8.2.x.y that the archive unpacks to")
     return folder
 
