@@ -22,7 +22,8 @@ MEMORY = ("bad_alloc", "out of memory", "outofmemory", "mem_alloc_failed", "cann
 class Wish:
     """What an engine is to be.
 
-    `profile` has the shapes of inputs with free axes; `floats` are layers that stay in fp32; `timing` is a timing cache
+    `profile` has the shapes of inputs with free axes, `calibration` those in which the calibrator gives them: without,
+    TensorRT would read as much as the usual shape has; `floats` are layers that stay in fp32; `timing` is a timing cache
     of an earlier build, empty for a new one, and None where the version keeps none; `capabilities` are compute
     capabilities of GPUs, empty for the one that is here. TF32 is fp32 with 10 bits less, and off unless asked for.
     """
@@ -33,6 +34,7 @@ class Wish:
     tf32: bool = False
     floats: Tuple[str, ...] = ()
     calibrator: Any = None
+    calibration: Mapping[str, Range] = field(default_factory=dict)
     timing: Optional[bytes] = None
     capabilities: Tuple[int, ...] = ()
 
@@ -81,6 +83,8 @@ def configure(parsed: Parsed, wish: Wish) -> Any:
         config.add_optimization_profile(_profile(parsed, wish.profile))
     if wish.calibrator is not None:
         api.set_calibrator(config, wish.calibrator)
+    if wish.calibration:
+        config.set_calibration_profile(_profile(parsed, wish.calibration))
     if wish.floats:
         api.keep_float(config, choose_layers(parsed.layers, wish.floats))
     api.set_capabilities(config, wish.capabilities)

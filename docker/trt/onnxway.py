@@ -115,10 +115,16 @@ def _made(shop: Shop) -> Made:
     return made
 
 
-def _built(shop: Shop, wish: Wish) -> Made:
-    """Build one engine: the network is parsed anew, as the types of its layers stay once they are set."""
+def _built(shop: Shop, wish: Wish, calibrating: Optional[Dict[str, Any]] = None) -> Made:
+    """Build one engine: the network is parsed anew, as the types of its layers stay once they are set.
+
+    `calibrating` is one of the samples that calibrate it.
+    """
     parsed = parse(shop.api, shop.source)
-    return build(parsed, replace(wish, profile=_profile(shop, parsed)))
+    profile = _profile(shop, parsed)
+    shapes = {name: tuple(calibrating[name].shape) for name in profile} if calibrating else {}
+    fixed = {name: Range(shape, shape, shape) for name, shape in shapes.items()}
+    return build(parsed, replace(wish, profile=profile, calibration=fixed))
 
 
 def _profile(shop: Shop, parsed: Parsed) -> Dict[str, Range]:
@@ -147,7 +153,7 @@ def _calibrated(shop: Shop, wish: Wish) -> Made:
     calibrator = make_calibrator(shop.api.trt, Feed(samples, upload), shop.job.out / CALIBRATION)
     try:
         with shop.job.events.step(f"calibrate on {len(samples)} samples and build the engine in int8"):
-            made = _built(shop, replace(wish, calibrator=calibrator))
+            made = _built(shop, replace(wish, calibrator=calibrator), samples[0])
     finally:
         for address in held.values():
             shop.cuda.free(address)
