@@ -189,7 +189,8 @@ def connect(address: str) -> Client:
         return Client(address, timeout=_PATIENCE, set_as_default=False, name="modelfarm")  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise MachineError(f"no Dask scheduler answers at {address}: {error}",
-                           remedy="start one: .venv/bin/python -m dask scheduler --port 8786; see docs/cluster.md") from error
+                           remedy="start one: .venv/bin/python -m dask scheduler --port 8786; "
+                                  "see docs/cluster.md") from error
 
 
 def _lost(address: str) -> MachineError:
