@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from modelfarm.digest import key_of
 from modelfarm.errors import ConversionError
 from modelfarm.recipe import Input, Output, Recipe
 from modelfarm.target import Target
@@ -62,6 +64,11 @@ class Job:
     def name(self) -> str:
         """Return `model/variant`, as output and messages name the job."""
         return f"{self.recipe.name}/{self.variant}"
+
+    @cached_property
+    def made_with(self) -> str:
+        """Return the digest of the toolchain, and of the GPU where there is one, as the key holds them."""
+        return key_of([self.identity["toolchain"], self.identity.get("gpu")])
 
     @property
     def dynamic(self) -> Mapping[str, Mapping[int, str]]:

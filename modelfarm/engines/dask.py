@@ -54,13 +54,16 @@ class DaskEngine:
         self._running: dict[str, _Running] = {}
         self._offers: list[Offer] = []
         self._books: dict[str, Slots] = {}
+        self._suiting: dict[str, list[Offer]] = {}
         self._looked = 0.0
 
     @property
     def offers(self) -> list[Offer]:
         """Return what the connected workers offer, not older than a second."""
         if time.monotonic() - self._looked > _FRESH:
-            self._offers = self._look()
+            found = self._look()
+            if found != self._offers:
+                self._offers, self._suiting = found, {}
             self._books = {offer.address: self._books.get(offer.address) or offer.slots() for offer in self._offers}
             self._looked = time.monotonic()
         return self._offers
@@ -85,13 +88,14 @@ class DaskEngine:
 
         Raises MachineError where none of the connected workers offers what it wants.
         """
-        suitable = [offer for offer in self.offers if not any(offer.lacks(job))]
+        suitable = self._suitable(job)
         if not suitable:
             raise MachineError(refusal(job, self._offers),
                                remedy="start one that does with make worker, see docs/cluster.md; "
                                       "workers of an older checkout have to be started again")
         need = Need.of(job.target)
-        free = next((offer for offer in suitable if self._books[offer.address].take(need)), None)
+        free = next((offer for offer in suitable
+                     if not self._books[offer.address].full and self._books[offer.address].take(need)), None)
         if free is None:
             return False
         try:
@@ -100,6 +104,13 @@ class DaskEngine:
             self._books[free.address].give(need)
             raise
         return True
+
+    def _suitable(self, job: Job) -> list[Offer]:
+        """Return the workers that could run a job; each job is held against each worker once, and not at each try."""
+        offers = self.offers
+        if job.key not in self._suiting:
+            self._suiting[job.key] = [offer for offer in offers if not any(offer.lacks(job))]
+        return self._suiting[job.key]
 
     def _submit(self, job: Job, offer: Offer, need: Need) -> None:
         self._inputs.put(job)

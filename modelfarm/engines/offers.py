@@ -39,7 +39,7 @@ class Tool:
     @property
     def label(self) -> str:
         """Return the label by which a job asks for just this toolchain."""
-        return _label(self.target, self.identity, self.gpu.identity if self.gpu else None)
+        return _label(self.target, key_of([dict(self.identity), self.gpu.identity if self.gpu else None]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def wanted(job: Job) -> dict[str, str]:
         labels |= {"gpu": "a GPU", architecture: architecture}
     name = job.target.folder.name
     return {**labels, farm_label(): "this version of the farm",
-            _label(name, job.identity["toolchain"], card): f"the {name} toolchain as it is here"}
+            _label(name, job.made_with): f"the {name} toolchain as it is here"}
 
 
 def resources(job: Job, cpus: float) -> dict[str, float]:
@@ -129,8 +129,8 @@ def _tool(runners: Runners, target: Target, digests: Digests) -> Tool | None:
         return None
 
 
-def _label(target: str, identity: Mapping[str, Any], gpu: Mapping[str, Any] | None) -> str:
-    return f"{target}:{key_of([dict(identity), dict(gpu) if gpu else None])[:_DIGITS]}"
+def _label(target: str, digest: str) -> str:
+    return f"{target}:{digest[:_DIGITS]}"
 
 
 @cache

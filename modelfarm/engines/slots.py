@@ -55,6 +55,11 @@ class Slots:
         """Return whether jobs may run beside each other."""
         return self.jobs != 1
 
+    @property
+    def full(self) -> bool:
+        """Return whether there is no room for any further job."""
+        return self.jobs is not None and len(self._running) >= self.jobs
+
     def take(self, need: Need) -> bool:
         """Take what a job needs, where it is free."""
         with self._lock:
