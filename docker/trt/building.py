@@ -23,8 +23,8 @@ class Wish:
     """What an engine is to be.
 
     `profile` has the shapes of inputs with free axes, `calibration` those in which the calibrator gives them: without,
-    TensorRT would read as much as the usual shape has; `floats` are layers that stay in fp32; `timing` is a timing cache
-    of an earlier build, empty for a new one, and None where the version keeps none; `capabilities` are compute
+    TensorRT would read as much as the usual shape has; `floats` are layers that stay in fp32; `timing` is a timing
+    cache of an earlier build, empty for a new one, and None where the version keeps none; `capabilities` are compute
     capabilities of GPUs, empty for the one that is here. TF32 is fp32 with 10 bits less, and off unless asked for.
     """
 
