@@ -101,7 +101,7 @@ function "labels" {
 }
 
 group "default" {
-  targets = ["onnx", "tnn", "trt", "trt-onnx2trt", "trt-rtx", "trt-torch2trt", "trt10"]
+  targets = ["onnx", "tflite2onnx", "tnn", "trt", "trt-onnx2trt", "trt-rtx", "trt-torch2trt", "trt10"]
 }
 
 target "_network" {
@@ -240,4 +240,12 @@ target "trt10" {
   contexts = {trt = "docker/trt"}
   tags     = tag("trt10")
   labels   = labels("trt10", "TensorRT 10", BASE_BOOKWORM)
+}
+
+target "tflite2onnx" {
+  inherits = ["_bookworm"]
+  context  = "docker/tflite2onnx"
+  contexts = {onnx = "docker/onnx", tflite = "docker/tflite"}
+  tags     = tag("tflite2onnx")
+  labels   = labels("tflite2onnx", "tf2onnx", BASE_BOOKWORM)
 }

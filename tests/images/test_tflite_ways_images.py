@@ -1,0 +1,89 @@
+"""The images of the ways from and to TFLite: their size, their own test, and a job as the farm runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelfarm.containers import Client, Image
+from modelfarm.digest import Digests
+from modelfarm.settings import ROOT
+from modelfarm.target import read_targets
+from modelfarm.toolchain import local_name
+from tests.images.conftest import make_image
+
+pytestmark = pytest.mark.images
+
+BUDGET = 2.0e9  # bytes, uncompressed
+CLOSED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+DOCKER = ROOT / "docker"
+HEADERS = "/opt/toolchain/lib/python3*/site-packages/tensorflow/include"
+
+
+@pytest.fixture(scope="module", params=["tflite2onnx", "tflite-onnx2tf"])
+def target(request: pytest.FixtureRequest) -> str:
+    name = str(request.param)
+    if not (DOCKER / name).is_dir():
+        pytest.skip(f"there is no docker/{name}")
+    return name
+
+
+@pytest.fixture(scope="module")
+def image(client: Client, target: str, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    make_image(target)
+    found = client.image(local_name(read_targets()[target], Digests(tmp_path_factory.mktemp("digests"))))
+    assert found is not None, "make images ended well, but the engine does not hold the image of this checkout"
+    return found
+
+
+def test_it_keeps_to_its_size(image: Image, target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print(f"\n  {target} image: {image.size / 1e9:.2f} GB of {BUDGET / 1e9} GB")
+    assert image.size <= BUDGET
+
+
+def test_it_passes_its_own_test_with_no_network(client: Client, image: Image) -> None:
+    words = ("run", "--rm", *CLOSED, "--tmpfs", "/tmp", image.identity, "--self-test")
+    said = client.ask(*words, seconds=300).splitlines()
+    assert [line for line in said if not line.startswith("ok ")] == []
+    assert "ok    user: not root, 65534" in said and "ok    compiler: none" in said
+    assert any(line.startswith("ok    job: model.") for line in said)
+
+
+def test_it_holds_its_own_modules_and_those_that_it_shares_alone(client: Client, image: Image, target: str) -> None:
+    words = ("run", "--rm", *CLOSED, "--entrypoint", "/bin/sh", image.identity, "-c")
+    shares = [folder.name for folder in read_targets()[target].shares]
+    assert sorted(client.ask(*words, "ls -A /opt/modelfarm").split()) == sorted(["jobkit", target, *shares])
+    left = f"ls -d {HEADERS} /opt/modelfarm/{shares[-1]}/*.yaml /opt/modelfarm/{shares[-1]}/*.txt 2>/dev/null; true"
+    assert client.ask(*words, left) == ""
+
+
+def test_a_job_in_it_is_the_small_job_again(client: Client, image: Image, target: str, tmp_path: Path) -> None:
+    """Run the self-test's job from outside, as the farm does, with its folder mounted read-only but for `out`."""
+    job = tmp_path / "job"
+    shutil.copytree(DOCKER / target / "self_test", job)
+    document = json.loads((job / "job.json").read_text())
+    (job / "in" / "source").mkdir(parents=True)
+    job.chmod(0o777)
+    for folder in (job / "in", job / "in" / "source"):
+        folder.chmod(0o777)
+    mount = f"type=bind,source={job},target=/job"
+    base = ("run", "--rm", *CLOSED, "--tmpfs", "/tmp", "--mount", mount)
+    client.ask(*base, "--entrypoint", "/opt/toolchain/bin/python", image.identity, "make_source.py")
+    (item,) = document["inputs"]
+    rng = np.random.default_rng(5)
+    np.savez(job / "in" / "samples.npz", **{
+        f"{index}/{item['name']}": rng.standard_normal(item["shape"]).astype(np.float32)
+        for index in range(len(document["samples"]))})
+    (job / "out").mkdir()
+    (job / "out").chmod(0o777)
+    client.ask(*base, image.identity, "/job", seconds=300)
+    result = json.loads((job / "out" / "result.json").read_text())
+    assert result["ok"] and result["files"] == document["promises"]
+    made, wanted = (np.load(job / "out" / name) for name in ("outputs.npz", "reference.npz"))
+    for name in wanted.files:
+        np.testing.assert_allclose(made[name], wanted[name], atol=1e-4)
