@@ -31,7 +31,7 @@ from modelfarm.shift import work
 from modelfarm.target import Target, read_targets
 
 MODELS, VARIANTS = 200, 10
-NAP = 0.5  # seconds that a job sleeps
+NAP = 2.0  # seconds that a job sleeps: less than the shortest real conversion takes
 WORKERS = (2, 8, 32)
 _EACH = 6  # jobs of a worker
 
