@@ -44,7 +44,12 @@
   }
 
   form.addEventListener("input", () => { page = 0; show(); });
-  form.addEventListener("reset", () => setTimeout(() => { page = 0; show(); }));
+  form.addEventListener("reset", (event) => {
+    event.preventDefault(); // the browser's own reset comes later, and empties the count
+    for (const name of ["words", "state", "variant"]) form.elements[name].value = "";
+    page = 0;
+    show();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   previous.addEventListener("click", () => turn(-1));
   next.addEventListener("click", () => turn(1));
