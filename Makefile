@@ -44,6 +44,9 @@ all: setup ## every variant of MODEL=
 worker: setup ## a worker for ENGINE=tcp://head:8786, with the store that the farm has: docs/cluster.md
 	@exec $(INV) worker $(call flag,NAME,name)
 
+compare: setup ## the ways and precisions of TARGET= side by side for MODEL=, converting what is missing
+	@$(INV) compare $(IMAGE) $(CONVERT)
+
 models: setup ## what there is to convert
 	@$(INV) models
 

@@ -45,6 +45,18 @@ def worker(context: Context, name: str = "") -> None:
 
 
 @task
+def compare(context: Context, target: str = "tflite", model: str = "", weights: str = "", options: str = "",
+            precision: str = "", via: str = "", expect: str = "") -> None:
+    """Show what the ways and precisions of a target make of a model, side by side."""
+    with door() as console:
+        from modelfarm.farm import Farm
+        from modelfarm.plan import Request
+
+        request = Request(weights=weights, options=options, precision=precision, via=via, expect=expect)
+        raise SystemExit(Farm.here().compare(target, model, request, console))
+
+
+@task
 def demo(context: Context) -> None:
     """Convert the bundled model and show what it sees."""
     with door() as console:

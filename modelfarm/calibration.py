@@ -21,7 +21,7 @@ LEAST = 8  # different inputs; the range of fewer is that of these pictures, not
 ENOUGH = 24  # from here on, more of them move the ranges of the models of this project by less than a step
 
 _CUT = 0.6  # the smallest share of a side that a variation keeps
-_LIGHT = 0.4  # how much brighter or darker it becomes at most
+_LIGHT = 0.2  # how much brighter or darker it becomes at most
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from modelfarm.errors import UsageError
-from modelfarm.recipe import Output, Recipe
+from modelfarm.recipe import Output, Recipe, TorchSource
 from modelfarm.target import BATCH
+
+OTHER_NAMES = ("cut_decode", "split_outputs")  # edits whose outputs are called otherwise
 
 
 def read_edit(*, batch: str, keep: str, remove: str) -> dict[str, Any]:
@@ -59,6 +61,20 @@ def planned(recipe: Recipe, options: Mapping[str, Any], edit: Mapping[str, Any])
     if "remove" in edit:
         recipe = replace(recipe, decoder=None, expect={})
     return recipe, options
+
+
+def on_top(recipe: Recipe, edit: Mapping[str, Any], adapt: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe and the edits of a graph as a reader wants it, which come on top of the recipe's own.
+
+    Edits that make other outputs of those that the recipe names leave them open: only the graph tells their names. The
+    decoder stays, as it is told what the edit did.
+    """
+    both = {**edit, **adapt}
+    if not any(adapt.get(name) and not edit.get(name) for name in OTHER_NAMES):
+        return recipe, both
+    if isinstance(recipe.source, TorchSource) and "exported" not in both:
+        both["exported"] = [item.name for item in recipe.outputs]
+    return replace(recipe, outputs=()), both
 
 
 def _batch(recipe: Recipe, options: dict[str, Any], batch: str) -> tuple[Recipe, dict[str, Any]]:

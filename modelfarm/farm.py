@@ -29,7 +29,7 @@ from modelfarm.lookup import Lookup
 from modelfarm.matrix import Matrix
 from modelfarm.phrase import shown
 from modelfarm.pins import published_lock
-from modelfarm.plan import RANDOM, Planner, Request, parse_models
+from modelfarm.plan import RANDOM, Planner, Request, parse_models, variants
 from modelfarm.recipe import ARCHITECTURES, Recipe, model_names, read_recipe, recipe_file
 from modelfarm.repository import checked_registry
 from modelfarm.runners import Runners
@@ -124,6 +124,29 @@ class Farm:
         jobs, outcomes = self._plan(planner.jobs, names)
         outcomes += self.run(jobs, Blocks(console), console, at_a_time=self.settings.jobs or 1)
         print_outcomes(outcomes, console)
+        return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
+
+    def compare(self, target: str, model: str, request: Request, console: Console) -> int:
+        """Print what each way and precision of a target makes of a model; what is missing is converted first.
+
+        Without PRECISION= the recipe's precisions are meant, without VIA= every way. Returns the exit code: 0, or that
+        of the first failure.
+        """
+        from modelfarm.comparison import print_comparison
+
+        made = choose_made(self.targets, target)
+        recipe = self.recipe(only(parse_models(model, self.models())))
+        outcomes: list[Outcome] = []
+        self.store.sweep()
+        for variant in variants(made, recipe, request):
+            planner = self.planner(made, variant, console)
+            jobs, refused = self._plan(planner.jobs, [recipe.name])
+            wanted = {job.key for job in jobs}
+            done = self.run(jobs, Blocks(console), console, at_a_time=self.settings.jobs or 1)
+            named = [replace(each, name=f"{recipe.name}/{variant.precision} {variant.via}") for each in refused]
+            failed = [each for each in done if each.error and each.job and each.job.key not in wanted]
+            outcomes += [*named, *failed, *(each for each in done if each.job and each.job.key in wanted)]
+        print_comparison(outcomes, next(iter(made.ways), ""), console)
         return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
 
     def planner(self, target: Target, request: Request, console: Console) -> Planner:

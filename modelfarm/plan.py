@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from modelfarm.request import RANDOM, Request, parse_models
 from modelfarm.runners import Runner
 from modelfarm.target import Target
 
-__all__ = ["RANDOM", "Planner", "Request", "parse_models"]
+__all__ = ["RANDOM", "Planner", "Request", "parse_models", "variants"]
 
 _RECIPE_PARTS = ("inputs", "outputs", "decoder", "samples", "expect", "limits")
 
@@ -106,7 +106,7 @@ class Planner:
         for precision in precisions:
             origin = self._origin(plain, options, precision)
             if origin and self.feeding:
-                recipe = origin.recipe  # with the batch that it starts from
+                recipe = origin.recipe  # with the batch and the outputs that it starts from
                 if origin.dynamic:  # the same samples, whose outputs in the source it keeps
                     options["dynamic"] = origin.options["dynamic"]
             variant = self._variant(precision, {**changed, **edited}, way)
@@ -145,18 +145,20 @@ class Planner:
                              "and not run: nobody has seen what they compute")
         assert reader.needs is not None
         options = {**self._usual(recipe), **reader.needs.options}
-        parts, own = [self.target.name, "for", reader.name], reader.brings(precision)
+        graph, parts, own = recipe, [self.target.name, "for", reader.name], reader.brings(precision)
         if adapt := _in_precision(adapt, reader.needs.precisions, precision):
-            options["edit"] = {**(options.get("edit") or {}), **adapt}
-        return self._kept(recipe, options, [*parts, *([precision] if own else [])], reader, precision if own else "")
+            graph, options["edit"] = edits.on_top(recipe, options.get("edit") or {}, adapt)
+        return self._kept(recipe, graph, options, [*parts, *([precision] if own else [])], reader,
+                          precision if own else "")
 
     def bring(self, recipe: Recipe) -> Job:
         """Return the job that brings a source to what other targets read; it keeps the source's outputs for them."""
-        return self._kept(recipe, self._usual(recipe), [self.target.makes, "from", recipe.source.kind], None)
+        parts = [self.target.makes, "from", recipe.source.kind]
+        return self._kept(recipe, recipe, self._usual(recipe), parts, None)
 
-    def _kept(self, recipe: Recipe, options: dict[str, Any], parts: Sequence[str], reader: Target | None,
-              precision: str = "") -> Job:
-        plain, precision = recipe, precision or self.target.precisions[0]
+    def _kept(self, plain: Recipe, recipe: Recipe, options: dict[str, Any], parts: Sequence[str],
+              reader: Target | None, precision: str = "") -> Job:
+        precision = precision or self.target.precisions[0]
         recipe, options = edits.planned(recipe, options, {})
         seconds = options.pop("seconds", None) or self.target.seconds
         options.pop("precision", None)
@@ -269,6 +271,18 @@ def _source_identity(recipe: Recipe) -> dict[str, Any]:
     if isinstance(source, TorchSource):
         return {"kind": source.kind, "factory": source.factory, "arguments": dict(source.arguments)}
     return {"kind": source.kind}
+
+
+def variants(target: Target, recipe: Recipe, request: Request) -> list[Request]:
+    """Return a request for each way and precision of a target: those that are asked for, else the recipe's precisions
+    in every way.
+    """
+    given = request.given(target)
+    options = {**(recipe.targets.get(target.name) or {}), **given}
+    precisions = _listed(options.get("precision") or target.precisions[0])
+    ways = _listed(given.get("via") or list(target.ways) or "")
+    rest = " ".join(word for word in request.options.split() if not word.startswith(("precision=", "via=")))
+    return [replace(request, options=rest, precision=precision, via=way) for precision in precisions for way in ways]
 
 
 def _listed(value: Any) -> list[str]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from modelfarm import calibration, decoders, handed, lint, samples
+from modelfarm import calibration, decoders, handed, lint, meaning, samples
 from modelfarm.arrays import read_outputs
 from modelfarm.artifact import SMOKE, Artifact, Subject
 from modelfarm.decoders.prediction import Decoder, Outputs
@@ -21,7 +21,7 @@ from modelfarm.digest import Digests
 from modelfarm.gates.signature import Form
 from modelfarm.job import REFERENCE, Job, JobResult, JobSpec, read_result
 from modelfarm.manifest import write_manifest
-from modelfarm.recipe import TorchSource
+from modelfarm.recipe import Output, TorchSource
 from modelfarm.report import overlay
 from modelfarm.report.smoke import smoke_document, smoke_text
 from modelfarm.samples import Sample
@@ -31,6 +31,7 @@ from modelfarm.verify import Case, Verdict, verify, verify_devices
 _LATENCY = {"warmup": 3, "runs": 30, "seconds": 2.0}
 _KINDS = {"torch": "PyTorch", "onnx": "ONNX", "tflite": "TFLite"}
 _ON_DEVICE = "outputs-"  # outputs-<device>.npz, beside outputs.npz
+_EDITED = "edited"  # the fact that tells what edits did
 _WEIGHTS_SEED = 0  # of WEIGHTS=random
 
 
@@ -63,11 +64,27 @@ class Trial:
         return samples.prepare(job.recipe.inputs, job.recipe.samples, _paths(job, "pictures"), _paths(job, "arrays"),
                                job.dynamic)
 
-    @cached_property
+    @property
     def decoder(self) -> Decoder | None:
-        """Return the decoder that the recipe names, if any."""
-        recipe = self.job.recipe
-        return decoders.load(recipe.decoder, recipe.folder) if recipe.decoder else None
+        """Return the decoder that the recipe names, if any, for outputs as the edits of the graph left them."""
+        recipe, edited = self.job.recipe, self.result.facts.get(_EDITED)
+        return decoders.load(recipe.decoder, recipe.folder, edited) if recipe.decoder else None
+
+    @cached_property
+    def inherited(self) -> Mapping[str, Any]:
+        """Return what the edits of the graph that the job starts from had to tell; nothing where there were none."""
+        if self.origin is None:
+            return {}
+        facts: Mapping[str, Any] = self.origin.manifest["predicate"]["verification"]["facts"].get(_EDITED) or {}
+        return facts
+
+    @cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """Return the outputs that the job is to have: the recipe's, or those of the graph that it starts from."""
+        if self.job.recipe.outputs or self.origin is None:
+            return self.job.recipe.outputs
+        first = read_outputs(self.origin.path(REFERENCE), len(self.samples))[0]
+        return tuple(Output(name=name, shape=array.shape, dtype=array.dtype.name) for name, array in first.items())
 
     @property
     def origin_kind(self) -> str:
@@ -82,10 +99,12 @@ class Trial:
             samples.write(self.samples, self.scratch / "in" / "samples.npz")
         recipe = self.job.recipe
         JobSpec(model=recipe.name, target=self.job.target.name, variant=self.job.variant, precision=self.job.precision,
-                source=self._source(), options=self.job.options, inputs=recipe.inputs, outputs=recipe.outputs,
+                source=self._source(), options=self.job.options, inputs=recipe.inputs, outputs=self.outputs,
                 samples=[sample.name for sample in self.samples], calibration=self._calibration(),
                 promises=self.job.target.promises, latency=_LATENCY, given=self._given(), lint=self.job.lint,
-                reference=self.job.tells_reference and not self.given).write(self.scratch / "job.json")
+                reference=self.job.tells_reference and not self.given,
+                meaning=meaning.describe(self.job, [output.name for output in self.outputs], self.inherited),
+                ).write(self.scratch / "job.json")
         self._handed.update(handed.give(self.job, self.digests.folder, self.scratch / "in"))
         if self.shell:
             self._digest_inputs()
@@ -150,7 +169,8 @@ class Trial:
     @cached_property
     def result(self) -> JobResult:
         """Return what the toolchain answered; raises ConversionError where it refused or failed."""
-        return read_result(self.scratch / "out" / "result.json")
+        result = read_result(self.scratch / "out" / "result.json")
+        return replace(result, facts={_EDITED: self.inherited, **result.facts}) if self.inherited else result
 
     def judge(self, previous: Artifact | None) -> Verdict:
         """Put the result through the gates, and write the reports and, where it passed, manifest and reproduce.sh.
@@ -205,7 +225,8 @@ class Trial:
 
     def _case(self, result: JobResult) -> Case:
         out, names = self.scratch / "out", [sample.name for sample in self.samples]
-        return Case(recipe=self.job.recipe, result=result, promises=self.job.target.promises,
+        outputs = self.outputs or tuple(Output(name=tensor.name) for tensor in result.outputs)
+        return Case(recipe=replace(self.job.recipe, outputs=outputs), result=result, promises=self.job.target.promises,
                     files=tuple(entry.name for entry in out.iterdir()), samples=self.samples,
                     reference=read_outputs(self._reference, len(names)),
                     outputs=read_outputs(out / "outputs.npz", len(names)), decoder=self.decoder,

@@ -9,12 +9,14 @@ import numpy as np
 
 from modelfarm.artifact import BUILT, VERIFIED
 from modelfarm.decoders.prediction import Outputs
+from modelfarm.gates.diagnosis import causes
 from modelfarm.gates.evidence import Case, Evidence, Seen
 from modelfarm.gates.gate import GATES, GateResult
 from modelfarm.gates.parity import ParityRow
 
 __all__ = ["Case", "GateResult", "ParityRow", "Seen", "Verdict", "verify", "verify_devices"]
 
+_COMPARING = ("parity", "predictions", "golden")
 _UNRUN = ("complete", "signature")  # the gates that judge a file which nobody ran
 
 
@@ -64,11 +66,18 @@ def verify(case: Case) -> Verdict:
     evidence = Evidence(case)
     gates: list[GateResult] = []
     for name, gate in GATES.items():
-        gates.append(_left_out(name, case, gates) or gate(name, evidence))
+        gates.append(_left_out(name, case, gates) or _explained(gate(name, evidence), evidence))
     ended = {gate.name: gate.state for gate in gates}
     comparable = ended["finite"] == "passed" and not list(evidence.shape_problems)
     return Verdict(gates=tuple(gates), rows=evidence.rows if comparable else (), ran=case.runs,
                    predictions=evidence.seen if comparable else ())
+
+
+def _explained(gate: GateResult, evidence: Evidence) -> GateResult:
+    """Add to a failed gate that compares values what explains it, where a quantised artifact shows it."""
+    if gate.state != "failed" or gate.name not in _COMPARING or list(evidence.shape_problems):
+        return gate
+    return replace(gate, reasons=(*(f"cause: {cause}" for cause in causes(evidence)), *gate.reasons))
 
 
 def _left_out(name: str, case: Case, before: Sequence[GateResult]) -> GateResult | None:

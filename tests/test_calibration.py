@@ -76,7 +76,7 @@ def test_a_variation_is_a_part_of_the_picture_in_other_light() -> None:
         sides.add(_mirrored(pixels, changed))
     assert len(sizes) > 30
     assert sides == {True, False}
-    assert 0.6 <= min(lights) < 0.75 and 1.25 < max(lights) <= 1.41
+    assert 0.79 <= min(lights) < 0.87 and 1.13 < max(lights) <= 1.21
 
 
 def _mirrored(pixels: np.ndarray, changed: np.ndarray) -> bool:

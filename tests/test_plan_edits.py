@@ -191,3 +191,30 @@ def test_a_target_without_a_batch_says_so(workshop: Workshop) -> None:
 def test_a_batch_is_said_once(workshop: Workshop) -> None:
     with pytest.raises(UsageError, match="batch stands in BATCH= and in OPTIONS="):
         reading(workshop, "4", options="batch=8")
+
+
+@pytest.mark.parametrize("adapt", ["cut_decode: true", "split_outputs: {scores: {a: [0, 1]}}"])
+def test_a_reader_that_wants_other_outputs_leaves_their_names_to_the_graph(workshop: Workshop, adapt: str) -> None:
+    reader = workshop.reader()
+    workshop.recipe("toy: {opset: 12}", f"reader: {{adapt: {{{adapt}}}}}")
+    job = workshop.reading(reader)
+    assert job.origin is not None
+    assert (job.recipe.outputs, job.origin.recipe.outputs) == ((), ())
+    assert job.recipe.decoder is not None
+    assert job.origin.options["edit"]["exported"] == ["scores"], "what PyTorch's export calls them"
+    assert workshop.job().recipe.outputs != ()
+
+
+def test_an_edit_of_the_recipe_itself_describes_the_graph_after_it(workshop: Workshop) -> None:
+    reader = workshop.reader()
+    workshop.recipe("toy: {opset: 12}", "toy: {edit: {cut_decode: true}}\n  reader: {adapt: {cut_decode: true}}")
+    job = workshop.reading(reader)
+    assert job.origin is not None
+    assert [output.name for output in job.origin.recipe.outputs] == ["scores"]
+    assert "exported" not in job.origin.options["edit"]
+
+
+def test_divided_boxes_keep_the_outputs_names(workshop: Workshop) -> None:
+    reader = workshop.reader()
+    workshop.recipe("toy: {opset: 12}", "reader: {adapt: {normalise_boxes: true}}")
+    assert [output.name for output in workshop.reading(reader).recipe.outputs] == ["scores"]

@@ -73,7 +73,8 @@ def test_the_example_of_the_design_is_read(tmp_path: Path) -> None:
     assert recipe.inputs == (Input(name="input", shape=(1, 3, 640, 640), dtype="float32", layout="NCHW",
                                    picture=picture),)
     assert recipe.outputs == (Output(name="output", shape=None, dtype=None),)
-    assert recipe.decoder == DecoderChoice(name="yolo_face", options={"confidence": 0.3, "iou": 0.5}, module=None)
+    assert recipe.decoder == DecoderChoice(name="yolo_face", options={"confidence": 0.3, "iou": 0.5, "anchors": None},
+                                           module=None)
     assert recipe.samples == SampleChoice(pictures=("samples/*.png",), arrays=("samples/*.npz",), random=2, seed=0)
     assert recipe.calibration == CalibrationChoice(pictures=("calibration/*.png",))
     assert recipe.expect == {"astronaut.png": [{"box": [175.9, 53.2, 274.9, 180.4], "score": 0.878, "landmarks": None}]}

@@ -183,3 +183,43 @@ def test_an_artifact_of_another_way_is_made_again_by_it(pair: Toys) -> None:
     assert "identical" in stream.getvalue()
     script = pair.farm.artifact("toy", "pair-fp32-short").path("reproduce.sh").read_text()
     assert "make job MODEL=toy TARGET=pair VARIANT=pair-fp32-short VIA=short FOLDER=JOB" in script
+
+
+def compared(toys: Toys, **request: str) -> tuple[int, list[str]]:
+    stream = io.StringIO()
+    code = toys.farm.compare("pair", "toy", Request(**request), Console(stream, live=False))
+    lines = stream.getvalue().splitlines()
+    start = next(index for index, line in enumerate(lines) if line.split()[:2] == ["precision", "way"])
+    return code, lines[start + 1:]
+
+
+def test_ways_and_precisions_are_shown_side_by_side(pair: Toys) -> None:
+    model(pair, CALIBRATION, targets="precision: [fp32, int8]")
+    code, lines = compared(pair)
+    assert code == 0
+    assert [line.split()[:2] for line in lines] == [["fp32", "long"], ["fp32", "short"], ["int8", "long"],
+                                                   ["int8", "short"]]
+    assert all(" ms" in line and "relative" in line for line in lines)
+    again, same = compared(pair)
+    assert (again, same) == (0, lines), "the figures are those of the store"
+
+
+def test_one_way_or_precision_is_compared_where_it_is_asked_for(pair: Toys) -> None:
+    _, lines = compared(pair, via="short", precision="int8,fp32")
+    assert [line.split()[:2] for line in lines] == [["int8", "short"], ["fp32", "short"]]
+
+
+def test_what_cannot_be_made_does_not_hide_the_others(pair: Toys) -> None:
+    model(pair, more="", targets="precision: [int8, fp32]")
+    code, lines = compared(pair, via="long")
+    assert code == 3
+    assert "failed: toy has no `calibration`" in lines[0] and lines[0].split()[0] == "int8"
+    assert lines[1].split()[:2] == ["fp32", "long"]
+
+
+def test_what_all_start_from_is_shown_where_it_fails(pair: Toys) -> None:
+    pair.model(gain=2, error=1, more=CALIBRATION)
+    code, lines = compared(pair, via="long")
+    assert code == 6
+    assert any("failed: gate parity" in line for line in lines)
+    assert any("not started: toy/toy-for-pair failed" in line for line in lines)

@@ -79,7 +79,8 @@ class Life:
             for index, sample in enumerate(job.samples):
                 outputs = runtime(sample)
                 check_outputs(outputs, job)
-                writer.add(index, {output.name: outputs[output.name] for output in job.outputs})
+                names = [output.name for output in job.outputs] or list(outputs)
+                writer.add(index, {name: outputs[name] for name in names})
                 self.events.progress(index + 1, len(job.samples))
 
     def measure_latency(self, runtime: Runtime, job: Job) -> None:

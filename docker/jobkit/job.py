@@ -50,7 +50,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """An output that the recipe names; shape and dtype where the recipe states them."""
+    """An output that the recipe names; shape and dtype where the recipe states them.
+
+    A job without any leaves them to the graph: an edit made others than the recipe knows.
+    """
 
     name: str
     shape: Optional[Tuple[int, ...]]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from modelfarm.decoders.prediction import Decoder
 
 
+_OF_HEADS = ("yolo_face",)  # decoders that know what a graph leaves out that was cut before its decode
+
+
 class Choice(Protocol):
     """What a recipe says of its decoder: a name of the farm's, or a module of the model's own."""
 
@@ -34,16 +37,32 @@ class Choice(Protocol):
         """Return the model's own module, which defines `Decoder(options)`."""
 
 
-def load(choice: Choice, folder: Path) -> Decoder:
+def load(choice: Choice, folder: Path, edits: Mapping[str, Any] | None = None) -> Decoder:
     """Make the decoder that a recipe chose.
 
-    `folder` is the recipe's; files that options name lie there. Raises RecipeError where the
-    model's own module cannot be imported or defines no decoder, or where an option does not fit.
+    `folder` is the recipe's; files that options name lie there. `edits` is what the edits of the graph had to tell, by
+    the edit's name: the decoder reads outputs as these left them. Raises RecipeError where the model's own module
+    cannot be imported or defines no decoder, or where an option or an edit does not fit.
     """
+    decoder = _chosen(choice, folder, (edits or {}).get("cut_decode"))
+    if edits:
+        from modelfarm.decoders.edited import Edited, changes_outputs
+
+        if changes_outputs(edits):
+            return Edited(decoder, edits)
+    return decoder
+
+
+def _chosen(choice: Choice, folder: Path, heads: Mapping[str, Any] | None) -> Decoder:
     if choice.module is not None:
         return _own(choice.module, choice.options)
     module = importlib.import_module(f"{__name__}.{choice.name}")
-    return cast("Decoder", module.Decoder(choice.options, folder))
+    if not heads:
+        return cast("Decoder", module.Decoder(choice.options, folder))
+    if choice.name not in _OF_HEADS:
+        raise RecipeError(f"decoder {choice.name} cannot decode raw heads, which cut_decode leaves",
+                          remedy=f"cut_decode is for {', '.join(_OF_HEADS)}: take split_outputs or normalise_boxes")
+    return cast("Decoder", module.Decoder(choice.options, folder, heads))
 
 
 def _own(file: Path, options: Mapping[str, Any]) -> Decoder:

@@ -29,7 +29,13 @@ DECODERS: dict[str, Record] = {
         "activation": Field(shape=Text(choices=("softmax", "none")), default="none",
                             help="softmax where the output holds logits"),
     }),
-    "yolo_face": Record(fields={"confidence": _CONFIDENCE, "iou": _IOU}),
+    "yolo_face": Record(fields={
+        "confidence": _CONFIDENCE,
+        "iou": _IOU,
+        "anchors": Field(shape=Sequence(of=Sequence(of=Number(minimum=0), least=2), least=1),
+                         help="for raw heads (cut_decode): widths and heights in pixels, a list for each head from the "
+                              "least stride; left out, those of the family"),
+    }),
     "ssd_face": Record(fields={
         "confidence": _CONFIDENCE,
         "iou": _IOU,

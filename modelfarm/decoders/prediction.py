@@ -72,7 +72,9 @@ class Column:
 
     `unit` is "px" (of the network's input), "score" (0 to 1) or "" (the output's own scale). `output`
     is the output that the values come from: outputs without a column are judged as a whole. `scores`,
-    where given, says how likely each row of `values` is to become a prediction: (B, N) for (B, N, k).
+    where given, says how likely each row of `values` is to become a prediction: (B, N) for (B, N, k). `covers` names
+    all outputs that the values come from, where they are several. `tolerance` times the limit of its unit is what the
+    column may be off: more than 1 where the decoder multiplies what the graph gives.
     """
 
     name: str
@@ -80,6 +82,8 @@ class Column:
     values: NDArray[Any]
     output: str = ""
     scores: NDArray[Any] | None = None
+    covers: tuple[str, ...] = ()
+    tolerance: float = 1.0
 
 
 class Decoder(Protocol):

@@ -92,7 +92,7 @@ class Evidence:
         return tuple(parity.compare(ours, theirs, sample=sample.name, group=sample.group,
                                     limits=self._limits_of(sample))
                      for sample, reference, output in self._triples
-                     for ours, theirs in self._column_pairs(sample, reference, output))
+                     for ours, theirs in self.column_pairs(sample, reference, output))
 
     @cached_property
     def unjudged(self) -> tuple[str, ...]:
@@ -140,7 +140,13 @@ class Evidence:
     def _triples(self) -> Iterator[tuple[Sample, Outputs, Outputs]]:
         return zip(self.case.samples, self.case.reference, self.case.outputs, strict=True)
 
-    def _column_pairs(self, sample: Sample, reference: Outputs, output: Outputs) -> Iterator[tuple[Column, Column]]:
+    @property
+    def judged_triples(self) -> Iterator[tuple[Sample, Outputs, Outputs]]:
+        """Yield each sample that must agree, with the outputs of source and artifact."""
+        yield from (triple for triple in self._triples if self._judged(triple[0]))
+
+    def column_pairs(self, sample: Sample, reference: Outputs, output: Outputs) -> Iterator[tuple[Column, Column]]:
+        """Yield the columns of a sample, the source's and the artifact's; raises RecipeError as the decoder does."""
         place = next((place for place in sample.placements if place), None)
         size = (place.input_height, place.input_width) if place else (0, 0)
         split = (_decoding(sample, lambda: parity.columns(reference, self.case.decoder, size)),

@@ -26,7 +26,8 @@ class Limits:
 
     `errors` is the greatest error by unit: px (of the network's input), score (0 to 1) or relative (to the range of the
     reference); `cosines` the least cosine by unit. Rows that score less than `faint` in both never become a prediction,
-    and are bounded by the column's range alone. `noise` says whether random samples are judged where there are others.
+    and are bounded by `unseen`, a share of the column's range. `noise` says whether random samples are judged where
+    there are others.
 
     The others concern decoded results: intersection over union, score, and pixels of the original picture, of boxes and
     of landmarks; `share` is the least share of samples whose best class is the reference's. `golden` is for golden
@@ -42,6 +43,7 @@ class Limits:
     # The same rounding moves rows of low score further: what lies under the last bits of a sum is multiplied by a whole
     # anchor.
     faint: float = 1e-3
+    unseen: float | None = None  # left out: as outputs of unknown meaning
     noise: bool = True
     share: float = 1.0
     tie: float = 1e-6  # classes whose scores differ by less are equally good
@@ -52,19 +54,21 @@ class Limits:
     def lifted(self) -> Limits:
         """Return limits that any finite result keeps."""
         return replace(self, errors=dict.fromkeys(self.errors, math.inf),
-                       cosines=dict.fromkeys(self.cosines, -math.inf))
+                       cosines=dict.fromkeys(self.cosines, -math.inf), unseen=math.inf)
 
 
 # Eight bits hold 256 steps: a tensor of pixels from 0 to 640 has one every 2.5 px, a score one every 0.004, and what a
 # tensor holds is a sum of such tensors.
 _EIGHT_BITS = Limits(
     errors={
-        "px": 6.5,        # 5 px of a picture of 512 pixels in an input of 640, which is two and a half steps
-        "score": 0.05,    # a dozen steps; a decision near its threshold is judged by the predictions
-        "relative": 0.1,  # outputs of unknown meaning: two dozen steps of their range
+        "px": 6.5,         # 5 px of a picture of 512 pixels in an input of 640, which is two and a half steps
+        "score": 0.15,     # of a single row, 4.6 steps of 0.13 of a logit near 0; what is found is judged below
+        "relative": 0.25,  # outputs of unknown meaning
     },
-    # Random errors of a tenth of the range leave more than 0.99; no cosine tells scores that are lost from rounding.
-    cosines={"px": 0.99, "score": 0.98, "relative": 0.98},
+    unseen=0.5,
+    # Errors of a tenth of the range leave more than 0.99. A cosine of scores that are all near 0, as on a picture with
+    # nothing to find, compares noise with noise, and where it reads 0.99 scores may be lost: their errors decide.
+    cosines={"px": 0.99, "score": 0.0, "relative": 0.95},
     iou=0.95,    # 2 px of a face of 80 pixels
     box=4.0,     # of the picture; one and a half steps at 640
     points=5.0,  # two steps: a landmark is an anchor's cell and an offset of its own, each with a step

@@ -49,7 +49,7 @@ class ParityRow:
 def columns(outputs: Outputs, decoder: Decoder | None, size: tuple[int, int]) -> list[Column]:
     """Split outputs into the decoder's columns; each output that it leaves alone is a column of its own."""
     known = list(decoder.columns(outputs, size)) if decoder else []
-    covered = {column.output for column in known}
+    covered = {name for column in known for name in (column.output, *column.covers)}
     return known + [Column(name=name, unit="", values=values, output=name)
                     for name, values in outputs.items() if name not in covered]
 
@@ -61,9 +61,11 @@ def compare(reference: Column, output: Column, *, sample: str, group: str, limit
     errors = np.abs(found - expected)
     judged = errors[_likely(reference, output, limits.faint)]
     unit = reference.unit or RELATIVE
-    max_error, limit, cosine_limit = _greatest(judged), limits.errors[unit], limits.cosines[unit]
+    max_error, limit, cosine_limit = _greatest(judged), limits.errors[unit] * reference.tolerance, limits.cosines[unit]
     relative = _greatest(errors) / (_range(expected) or 1.0)
-    relative_limit = limits.errors[RELATIVE] if unit == RELATIVE or reference.scores is not None else math.inf
+    unseen = limits.errors[RELATIVE] if limits.unseen is None else limits.unseen
+    relative_limit = unseen if reference.scores is not None else math.inf
+    relative_limit = limits.errors[RELATIVE] if unit == RELATIVE else relative_limit
     within = relative <= relative_limit and (unit == RELATIVE or max_error <= limit)
     cosine = _cosine(expected.ravel(), found.ravel(), alike=within)
     return ParityRow(sample=sample, group=group, column=reference.name, unit=unit, max_error=max_error,

@@ -92,6 +92,12 @@ def test_all_passes_for_heads_go_together(found: Any) -> None:
         ("nothing to normalise", "OptionError", ""),
         ("unsized", "GraphError", "how many columns y has is not known"),
         ("no heads", "GraphError", "no output comes from a convolution"),
+        ("half columns", "OptionError", "is not understood"),
+        ("other order", "OptionError", "is not understood"),
+        ("no columns", "OptionError", "is not understood"),
+        ("no words", "OptionError", "is not understood"),
+        ("other key", "OptionError", "is not understood"),
+        ("no multiple", "GraphError", "48 channels, no multiple of the 7 columns"),
     ],
 )
 def test_a_wish_for_heads_that_cannot_be_is_refused(found: Any, name: str, kind: str, word: str) -> None:
@@ -107,6 +113,15 @@ def test_the_raw_heads_are_what_the_convolutions_give(found: Any) -> None:
     assert got["error"] < 1e-4 and got["operators"] == {"Conv": 2} and got["decoded"] < PIXEL
     assert [(head["shape"], head["stride"]) for head in got["heads"]] == [([1, 48, 12, 12], 8), ([1, 48, 6, 6], 16)]
     assert found["no decode"] == []
+
+
+def test_a_head_can_be_taken_apart_by_columns(found: Any) -> None:
+    got = found["parts"]
+    assert got["error"] < 1e-4 and got["operators"] == {"Conv": 8}
+    assert got["weights"][0] == got["weights"][1], "the same weights, each in one part"
+    first, second = got["parts"]
+    assert list(first.values()) == list(second.values()) == [[0, 4], [4, 5], [5, 15], [15, 16]]
+    assert [got["shapes"][part] for part in first] == [[1, count, 12, 12] for count in (12, 3, 30, 3)]
 
 
 def test_a_published_head_is_equal_in_four_dimensions(found: Any, data: object) -> None:

@@ -317,6 +317,33 @@ found["cut"] = {
     "heads": done.facts["cut_decode"]["heads"],
     "decoded": float(np.abs(golden(list(got.values())) - right).max()),
 }
+COLUMNS = [[0, 4], [4, 5], [5, 15], [15, 16]]
+done = edit(model, {"cut_decode": {"columns": COLUMNS}}, [sample])
+got, heads = outputs(done), done.facts["cut_decode"]["heads"]
+whole = []
+for head, wanted in zip(heads, raw, strict=True):
+    batch, channels, height, width = wanted.shape
+    joined = np.empty((batch, channels // 16, 16, height, width), np.float32)
+    for part, (start, stop) in head["parts"].items():
+        joined[:, :, start:stop] = got[part].reshape(batch, channels // 16, stop - start, height, width)
+    whole.append(joined.reshape(wanted.shape))
+found["parts"] = {
+    "error": max(float(np.abs(one - other).max()) for one, other in zip(whole, raw, strict=True)),
+    "operators": count_nodes(done.model),
+    "shapes": {name: list(array.shape) for name, array in got.items()},
+    "parts": [head["parts"] for head in heads],
+    "weights": [sum(int(np.prod(t.dims)) for t in item.model.graph.initializer)
+                for item in (done, edit(model, {"cut_decode": True}, [sample]))],
+}
+for name, wish in (
+    ("half columns", {"columns": [[0, 4], [5, 16]]}),
+    ("other order", {"columns": [[4, 16], [0, 4]]}),
+    ("no columns", {"columns": []}),
+    ("no words", {"columns": "all"}),
+    ("other key", {"rows": [[0, 16]]}),
+    ("no multiple", {"columns": [[0, 4], [4, 7]]}),
+):
+    found[name] = refusal(model, {"cut_decode": wish})
 found["no decode"] = list(
     edit(
         five([node("Conv", ["x", "w"], ["y"])], {"y": [1, 1, 4, 4]}, {"w": np.ones((1, 6, 1, 1), np.float32)}),
