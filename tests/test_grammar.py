@@ -54,6 +54,7 @@ targets:
   trt: {precision: [fp32, fp16], via: [python, onnx2trt], batch: "8", workspace: 512MiB, fp32_layers: [conv],
         find_fp32_layers: false, search_engines: 9, tolerance: 0.02, tf32: true, adapt: {}}
   trt10: {precision: int8}
+  tflite2onnx: {opset: 13}
   toy: {level: 2}
 """ % ("0f" * 32))
 
