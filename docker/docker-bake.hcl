@@ -101,7 +101,7 @@ function "labels" {
 }
 
 group "default" {
-  targets = ["onnx", "tflite2onnx", "tnn", "trt", "trt-onnx2trt", "trt-rtx", "trt-torch2trt", "trt10"]
+  targets = ["onnx", "tflite", "tflite2onnx", "tnn", "trt", "trt-onnx2trt", "trt-rtx", "trt-torch2trt", "trt10"]
 }
 
 target "_network" {
@@ -248,4 +248,11 @@ target "tflite2onnx" {
   contexts = {onnx = "docker/onnx", tflite = "docker/tflite"}
   tags     = tag("tflite2onnx")
   labels   = labels("tflite2onnx", "tf2onnx", BASE_BOOKWORM)
+}
+
+target "tflite" {
+  inherits = ["_bookworm"]
+  context  = "docker/tflite"
+  tags     = tag("tflite")
+  labels   = labels("tflite", "TensorFlow Lite", BASE_BOOKWORM)
 }

@@ -1,0 +1,24 @@
+"""One call for the toolchain's own process: an ONNX file read, converted by onnx-tf, compared, and saved."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Sequence, Tuple
+
+import agreement
+import onnxtf
+from jobkit import Input
+
+
+def to_saved_model(
+    path: str, inputs: Sequence[Input], samples: Sequence[Mapping[str, Any]], folder: str
+) -> Tuple[Tuple[str, ...], Tuple[str, ...], float]:
+    """Write the SavedModel of the graph at `path` into `folder`, proven on `samples`.
+
+    Gives the names of the graph's inputs and outputs, which the signature has as ``input_0``, ``output_0`` and so on,
+    and the largest error.
+    """
+    model = onnxtf.read(path, inputs)
+    converted = onnxtf.convert(model)
+    error = agreement.check(converted, model, samples)
+    onnxtf.save(converted, folder)
+    return converted.inputs, converted.outputs, error

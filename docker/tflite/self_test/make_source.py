@@ -1,0 +1,36 @@
+"""Make the source of the small job, a convolution and a layer that scores, and what its integers are measured on."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+random = np.random.RandomState(0)
+WEIGHTS = {
+    "w": random.standard_normal((8, 3, 3, 3)).astype(np.float32) / 5,
+    "b": random.standard_normal(8).astype(np.float32) / 5,
+    "fc": random.standard_normal((3, 8)).astype(np.float32),
+    "fb": random.standard_normal(3).astype(np.float32),
+}
+NODES = [
+    helper.make_node("Conv", ["picture", "w", "b"], ["c"], name="conv", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+    helper.make_node("Relu", ["c"], ["r"], name="relu"),
+    helper.make_node("GlobalAveragePool", ["r"], ["p"], name="pool"),
+    helper.make_node("Flatten", ["p"], ["f"], name="flatten", axis=1),
+    helper.make_node("Gemm", ["f", "fc", "fb"], ["scores"], name="score", transB=1),
+]
+
+picture = helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, 16, 16])
+scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 3])
+tensors = [numpy_helper.from_array(array, name) for name, array in WEIGHTS.items()]
+graph = helper.make_graph(NODES, "tiny", [picture], [scores], tensors)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=7)
+onnx.checker.check_model(model, full_check=True)
+file = Path("in", "source", "model.onnx")
+file.parent.mkdir(parents=True, exist_ok=True)
+onnx.save(model, str(file))
+
+for name, count in (("samples", 2), ("calibration", 8)):
+    arrays = {f"{index}/picture": random.rand(1, 3, 16, 16).astype(np.float32) for index in range(count)}
+    np.savez(Path("in", f"{name}.npz"), **arrays)

@@ -1,0 +1,106 @@
+"""Small ONNX graphs for the tflite target, made by hand in its own environment."""
+
+from contextlib import suppress
+
+import numpy as np
+
+with suppress(ImportError):  # the host reads the names alone
+    from onnx import TensorProto, helper, numpy_helper
+
+PICTURE = (1, 3, 8, 8)
+# Names that TensorFlow would change, that onnx-tf would, and whose order is another one than that of the alphabet.
+ODD = ("z/scores:0", "_boxes", "a.b c")
+
+
+def graph(nodes, weights=(), shape=PICTURE, outputs=("y",), opset=12):
+    """Make a graph of `nodes` from the input x; `weights` are arrays by name."""
+    free = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs}
+    made = helper.make_graph(
+        [helper.make_node(kind, inputs, results, name=f"/part/{results[0]}", **more)
+         for kind, inputs, results, more in nodes],
+        "toy",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        list(free.values()),
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in dict(weights).items()],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=7)
+    return with_shapes(model)
+
+
+def with_shapes(model):
+    """Give the outputs a shape, which the checker wants: as many free axes as they have."""
+    from onnx import shape_inference
+
+    bare = helper.make_model(model.graph, opset_imports=model.opset_import, ir_version=7)
+    del bare.graph.output[:]
+    known = {value.name: value for value in shape_inference.infer_shapes(bare).graph.value_info}
+    for value in model.graph.output:
+        rank = len(known[value.name].type.tensor_type.shape.dim) if value.name in known else 4
+        dtype = known[value.name].type.tensor_type.elem_type if value.name in known else TensorProto.FLOAT
+        axes = [f"{value.name}_{axis}" for axis in range(rank)]
+        value.CopyFrom(helper.make_tensor_value_info(value.name, dtype, axes))
+    return model
+
+
+def shape_of(model):
+    """Give the shape of the input, with one for a free axis."""
+    return tuple(dim.dim_value or 1 for dim in model.graph.input[0].type.tensor_type.shape.dim)
+
+
+def _weights():
+    random = np.random.RandomState(0)
+    return {
+        "_w:0": random.standard_normal((8, 3, 3, 3)).astype(np.float32) / 5,
+        "b": random.standard_normal(8).astype(np.float32) / 5,
+        "fc": random.standard_normal((5, 128)).astype(np.float32) / 8,
+        "fb": random.standard_normal(5).astype(np.float32),
+    }
+
+
+def convolutions(batch=1, opset=12):
+    """Make a convolution with a stride, and a layer that scores. A weight has a name that onnx-tf changes at random."""
+    return graph(
+        [
+            ("Conv", ["x", "_w:0", "b"], ["c"], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+            ("Relu", ["c"], ["r"], {}),
+            ("Flatten", ["r"], ["f"], {"axis": 1}),
+            ("Gemm", ["f", "fc", "fb"], ["g"], {"transB": 1}),
+            ("Sigmoid", ["g"], ["y"], {}),
+        ],
+        _weights(),
+        shape=(batch, *PICTURE[1:]),
+        opset=opset,
+    )
+
+
+def odd_names():
+    """Make three outputs of one shape: once, twice and three times the input."""
+    two, three = np.float32(2), np.float32(3)
+    return graph(
+        [("Mul", ["x", "two"], [ODD[0]], {}), ("Mul", ["x", "three"], [ODD[1]], {}), ("Neg", ["x"], [ODD[2]], {})],
+        {"two": two, "three": three},
+        outputs=ODD,
+    )
+
+
+def resized(scale):
+    """Resize an odd picture; by 1.5 its size is no whole number, and onnx-tf takes the wrong scale."""
+    weights = {"none": np.zeros(0, np.float32), "scales": np.array([1, 1, scale, scale], np.float32)}
+    more = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    nodes = [("Relu", ["x"], ["r"], {}), ("Resize", ["r", "none", "scales"], ["y"], more)]
+    return graph(nodes, weights, shape=(1, 3, 9, 9))
+
+
+def padded(mode):
+    """Pad the picture by numbers that are computed of no input."""
+    return graph([("Pad", ["x", "pads"], ["y"], {"mode": mode})], {"pads": np.array([0, 0, 1, 2, 0, 0, 1, 2])})
+
+
+def one(kind, outputs=("y",), **more):
+    """Make a graph of one operator."""
+    return graph([(kind, ["x"], list(outputs), more)])
+
+
+def unread():
+    """Make a graph that does not depend on its input."""
+    return graph([("Mul", ["a", "a"], ["y"], {})], {"a": np.ones((1, 4), np.float32)})
