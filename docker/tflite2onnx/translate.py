@@ -41,6 +41,7 @@ def translate(source: str, folder: str, opset: int, tensors: Sequence[str]) -> T
     anatomy = read_anatomy(Path(source))
     # Registers what tf2onnx can translate.
     import tf2onnx.convert
+    from constants import name_constants
 
     check_operators(anatomy, opset)
     corrected = give_back_biases()
@@ -51,6 +52,7 @@ def translate(source: str, folder: str, opset: int, tensors: Sequence[str]) -> T
     except Exception as error:
         raise GraphError(f"{_version()} cannot translate the file: {brief(error)}", "see convert.log") from error
     check_left(model)
+    name_constants(model)
     model.producer_name, model.producer_version = "tf2onnx", tf2onnx.__version__
     Path(folder, GRAPH).write_bytes(model.SerializeToString(deterministic=True))
     return Translated(anatomy=anatomy, corrected=tuple(corrected))
