@@ -101,7 +101,7 @@ function "labels" {
 }
 
 group "default" {
-  targets = ["onnx", "tflite", "tflite2onnx", "tnn", "trt", "trt-onnx2trt", "trt-rtx", "trt-torch2trt", "trt10"]
+  targets = ["onnx", "tflite", "tflite-onnx2tf", "tflite2onnx", "tnn", "trt", "trt-onnx2trt", "trt-rtx", "trt-torch2trt", "trt10"]
 }
 
 target "_network" {
@@ -255,4 +255,12 @@ target "tflite" {
   context  = "docker/tflite"
   tags     = tag("tflite")
   labels   = labels("tflite", "TensorFlow Lite", BASE_BOOKWORM)
+}
+
+target "tflite-onnx2tf" {
+  inherits = ["_bookworm"]
+  context  = "docker/tflite-onnx2tf"
+  contexts = {tflite = "docker/tflite"}
+  tags     = tag("tflite-onnx2tf")
+  labels   = labels("tflite-onnx2tf", "TensorFlow Lite by onnx2tf", BASE_BOOKWORM)
 }

@@ -55,7 +55,7 @@ targets:
         find_fp32_layers: false, search_engines: 9, tolerance: 0.02, tf32: true, adapt: {}}
   trt10: {precision: int8}
   tflite2onnx: {opset: 13}
-  tflite: {precision: [fp32, uint8], via: onnx-tf, select_ops: true, threads: 4, adapt: {padded_maxpool: true}}
+  tflite: {precision: [fp32, uint8], via: onnx2tf, select_ops: true, threads: 4, adapt: {padded_maxpool: true}}
   toy: {level: 2}
 """ % ("0f" * 32))
 
