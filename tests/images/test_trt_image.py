@@ -16,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from modelfarm.console import Console
 from modelfarm.containers import Client
+from modelfarm.digest import Digests
+from modelfarm.images import make_base, open_workshop
 from modelfarm.images.base import local_name
 from modelfarm.settings import ROOT
 from tests.images.baking import GIVEN
@@ -64,8 +67,9 @@ class Baker:
 
 @pytest.fixture(scope="module")
 def baker(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Baker]:
-    if client.image(BASE) is None:
-        pytest.fail(f"there is no {BASE}; make base makes it")
+    if client.image(BASE) is None:  # an engine that starts empty
+        make_base(open_workshop(tmp_path_factory.mktemp("memory"), Digests(tmp_path_factory.mktemp("digests"))),
+                  "bullseye", Console(live=False))
     baker = Baker(client=client, folder=tmp_path_factory.mktemp("trt"), word=secrets.token_hex(6))
     yield baker
     baker.discard()
