@@ -21,7 +21,7 @@ from modelfarm.target import read_target, read_targets
 HERE = Path(__file__).parent
 
 # The image's half is no package of the host: it comes behind everything else on the import path.
-sys.path.extend([str(DOCKER), str(DOCKER / "onnx"), str(DOCKER / "tflite"), str(HERE / "toys")])
+sys.path.extend([str(DOCKER), str(DOCKER / "onnx"), str(HERE / "toys")])
 
 
 @pytest.fixture(scope="session")

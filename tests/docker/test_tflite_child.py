@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from child import Child, ChildError
 from jobkit import GraphError, OptionError
+from tfliteparts import Child, ChildError
 
 MODULE = """
 import os, signal, sys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from jobkit import GraphError
-from signature import Held, dequantised, match, port, ports, quantised
+from tfliteparts import Held, dequantised, match, port, ports, quantised
 
 BYTE = Held("x", (1, 6), "uint8", 0.5, 10)
 
