@@ -213,17 +213,29 @@ def test_an_engine_that_hangs_is_stopped_all_the_same(engine: Engine) -> None:
     assert list(engine.state.iterdir()) == [engine.state / "dockerd.log"]
 
 
-def test_an_engine_that_was_killed_is_cleared_away_and_started_anew(engine: Engine) -> None:
+def test_an_engine_that_was_killed_is_cleared_away_and_started_anew(engine: Engine, tmp_path: Path) -> None:
     engine.call("start")
+    load_nothing(engine, tmp_path)
     os.kill(int((engine.state / "pid").read_text()), signal.SIGKILL)
     again = engine.call("start")
     assert again.returncode == 0, again.stderr
-    assert engine.docker("version", "--format", "{{.Server.Version}}")
+    assert engine.docker("image", "ls", "--quiet") == "", "an image may lack its layers"
+
+
+def test_images_that_were_kept_are_kept_once(engine: Engine, tmp_path: Path) -> None:
+    engine.call("start")
+    load_nothing(engine, tmp_path)
+    assert engine.call("stop", "--keep").returncode == 0
+    engine.call("start")
+    os.kill(int((engine.state / "pid").read_text()), signal.SIGKILL)
+    engine.call("start")
+    assert engine.docker("image", "ls", "--quiet") == ""
 
 
 def test_an_engine_that_cannot_start_shows_its_last_words(engine: Engine) -> None:
     (engine.state / "data").mkdir(parents=True)
     (engine.state / "data" / "image").write_text("a file where dockerd wants a folder")
+    (engine.state / "kept").touch()
     failed = engine.call("start")
     assert failed.returncode == 4
     assert "engine: dockerd does not start" in failed.stderr
