@@ -33,11 +33,12 @@ class Target:
     """A format that a model can become, and the folder that knows how.
 
     `reads` are the kinds of source files; where it `needs` another target, that one reads the recipe's source, and
-    this one what it makes. `shares` are the folders beside its own whose modules it uses too. `seconds` of wall clock,
-    `memory` in bytes, `processes` and `cpus` (None: all) are what a job may use at most. `environment` is `image` where
-    the toolchain exists as an image only. `device` is where the artifact runs, cpu or gpu; `otherwise` says what can be
-    done on a machine without one. `hands_on` are files that a job leaves to later ones, which they make quicker.
-    `operators` is what lint holds a graph against before a conversion, None where the target takes any.
+    this one what it makes. `shares` are the folders beside its own whose modules it uses too, `stands_on` those whose
+    image, or stages of it, its own image is made from. `seconds` of wall clock, `memory` in bytes, `processes` and
+    `cpus` (None: all) are what a job may use at most. `environment` is `image` where the toolchain exists as an image
+    only. `device` is where the artifact runs, cpu or gpu; `otherwise` says what can be done on a machine without one.
+    `hands_on` are files that a job leaves to later ones, which they make quicker. `operators` is what lint holds a
+    graph against before a conversion, None where the target takes any.
 
     `ways` are the folders that can make the target, by the name of each way, the usual one first; `way_of` is the
     target that such a folder makes in its `way`, both empty where it is one of its own. `bridges` are the targets that
@@ -71,6 +72,7 @@ class Target:
     ways: Mapping[str, str] = field(default_factory=dict)
     way_of: str = ""
     way: str = ""
+    stands_on: tuple[Path, ...] = ()
     bridges: Mapping[str, str] = field(default_factory=dict)
     calibrates: tuple[str, ...] = ()
     integer: tuple[str, ...] = ()
@@ -233,6 +235,8 @@ _OWN: Mapping[str, Field] = {
     }), help="the target whose artifact this one starts from"),
     "shares": Field(shape=Sequence(of=Beside()), default=[],
                     help="folders beside this one whose modules the toolchain uses too"),
+    "stands_on": Field(shape=Sequence(of=Beside()), default=[],
+                       help="folders beside this one whose image, or stages of it, the toolchain's own is made from"),
     "python": Field(shape=Text(pattern=r"3\.\d+", like="a Python version such as 3.11"), required=True),
     "seconds": Field(shape=Integer(minimum=1), default=1800),
     "memory": Field(shape=Size(), default=8 << 30),
@@ -307,7 +311,7 @@ def _own(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     names = ("title", "python", "seconds", "memory", "processes", "cpus", "environment")
     return {"name": folder.name, **{name: values[name] for name in names},
             "needs": Need(**values["needs"]) if values["needs"] else None,
-            "shares": tuple(folder.parent / name for name in values["shares"])}
+            **{name: tuple(folder.parent / other for other in values[name]) for name in ("shares", "stands_on")}}
 
 
 def _way(document: Document, values: Mapping[str, Any], folder: Path) -> Target:

@@ -41,7 +41,7 @@ def local_name(target: Target, digests: Digests) -> str:
 
 def _files(target: Target) -> Iterator[tuple[str, Path]]:
     toolchains = target.folder.parent
-    for folder in (target.folder, toolchains / "jobkit", toolchains / "base"):
+    for folder in (target.folder, *target.stands_on, toolchains / "jobkit", toolchains / "base"):
         for file in sorted(folder.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts and file.name not in _OUTSIDE:
                 yield str(file.relative_to(toolchains)), file

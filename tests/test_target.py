@@ -247,12 +247,21 @@ def test_a_target_shares_the_modules_of_folders_beside_it(tmp_path: Path) -> Non
     assert read_target(write(tmp_path)).code == (tmp_path / "toy",)
 
 
+def test_an_image_stands_on_folders_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    target = read_target(write(tmp_path, TOY + "stands_on: [other]\n"))
+    assert target.stands_on == (tmp_path / "other",)
+    assert target.code == (tmp_path / "toy",), "a stage is no module"
+    assert read_target(write(tmp_path)).stands_on == ()
+
+
+@pytest.mark.parametrize("key", ["shares", "stands_on"])
 @pytest.mark.parametrize("name", ["toy", "nowhere", "../toy", "Toy"])
-def test_what_it_shares_must_be_another_folder_beside_it(tmp_path: Path, name: str) -> None:
+def test_it_must_be_another_folder_beside_it(tmp_path: Path, key: str, name: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        read_target(write(tmp_path, TOY + f"shares: [{name}]\n"))
+        read_target(write(tmp_path, TOY + f"{key}: [{name}]\n"))
     line = len(TOY.splitlines()) + 1
-    assert f"target.yaml:{line}: shares" in caught.value.message
+    assert f"target.yaml:{line}: {key}" in caught.value.message
 
 
 def test_the_modules_of_a_folder_are_those_of_its_packages_too(tmp_path: Path) -> None:
