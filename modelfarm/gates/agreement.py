@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
 
 from modelfarm.decoders.prediction import Classification, Detection, Prediction
 from modelfarm.gates.limits import Limits
 
 Box = tuple[float, float, float, float]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +29,44 @@ class Difference:
 
 def iou(one: Box, other: Box) -> float:
     """Return the intersection over union; of two equal boxes without area 1."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    overlap = max(width, 0.0) * max(height, 0.0)
-    union = _area(one) + _area(other) - overlap
-    return overlap / union if union > 0 else float(one == other)
+    return float(_overlaps(one, np.array([other], float))[0])
 
 
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
+def _overlaps(box: Box, others: Floats) -> Floats:
+    """Return the intersection over union of a box with each of the others, of shape (n, 4)."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    shared = sides.clip(min=0).prod(axis=1)
+    union = (box[2] - box[0]) * (box[3] - box[1]) + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared
+    same: Floats = (others == box).all(axis=1).astype(np.float64)
+    np.divide(shared, union, out=same, where=union > 0)
+    return same
 
 
 def match(expected: Sequence[Detection], found: Sequence[Detection]) -> list[tuple[Detection, Detection]]:
     """Pair detections one to one, the best overlaps first; as many pairs as the shorter list has."""
-    ranked = sorted((-iou(one.box, other.box), row, column)
-                    for row, one in enumerate(expected) for column, other in enumerate(found))
     rows: dict[int, int] = {}
-    for _, row, column in ranked:
-        if row not in rows and column not in rows.values():
+    columns: set[int] = set()
+    for row, column in chain(_overlapping(expected, found), _left(rows, columns, len(expected), len(found))):
+        if row not in rows and column not in columns:
             rows[row] = column
+            columns.add(column)
     return [(expected[row], found[column]) for row, column in sorted(rows.items())]
+
+
+def _overlapping(expected: Sequence[Detection], found: Sequence[Detection]) -> Iterator[tuple[int, int]]:
+    """Yield the rows and columns of boxes that overlap, the best first: few of all the pairs do."""
+    boxes = np.array([other.box for other in found], float).reshape(-1, 4)
+    pairs = []
+    for row, one in enumerate(expected):
+        overlaps = _overlaps(one.box, boxes)
+        pairs += [(-overlaps[column], row, int(column)) for column in np.flatnonzero(overlaps)]
+    yield from ((row, column) for _, row, column in sorted(pairs))
+
+
+def _left(rows: Mapping[int, int], columns: Set[int], height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield in their order the rows and columns that have no partner when this begins."""
+    yield from zip([row for row in range(height) if row not in rows],
+                   [column for column in range(width) if column not in columns], strict=False)
 
 
 def difference(one: Detection, other: Detection) -> Difference:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from modelfarm.decoders.prediction import Detection, Prediction
@@ -37,6 +39,36 @@ def test_the_best_overlaps_are_paired_whatever_the_order() -> None:
 def test_as_many_pairs_as_the_shorter_list_has() -> None:
     assert match([detection(10), detection(60)], [detection(60)]) == [(detection(60), detection(60))]
     assert match([], [detection()]) == []
+
+
+def by_brute_force(expected: Sequence[Detection], found: Sequence[Detection]) -> list[tuple[Detection, Detection]]:
+    """Pair the best of all that is left, again and again."""
+    rows, columns, pairs = set(range(len(expected))), set(range(len(found))), dict[int, int]()
+    while rows and columns:
+        row, column = min(((row, column) for row in rows for column in columns),
+                          key=lambda pair: (-iou(expected[pair[0]].box, found[pair[1]].box), pair))
+        pairs[row] = column
+        rows.remove(row)
+        columns.remove(column)
+    return [(expected[row], found[column]) for row, column in sorted(pairs.items())]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pairs_are_those_of_brute_force(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    # On a coarse grid many overlaps are equal, and many boxes have no partner that they touch.
+    some, others = ([detection(float(x)) for x in random.integers(0, 200, size) * 3]
+                    for size in random.integers(0, 12, 2))
+    assert match(some, others) == by_brute_force(some, others)
+
+
+def test_thousands_of_boxes_are_matched_in_little_memory() -> None:
+    many = [detection(40.0 * place) for place in range(3000)]
+    tracemalloc.start()
+    assert match(many, many[::-1]) == [(one, one) for one in many]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20_000_000, "the pairs of all with all would take a gigabyte"
 
 
 def test_differences_are_per_coordinate() -> None:
