@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Tuple
+from typing import Any, List
 
 from jobkit import GraphError
+from nodenames import NodeNames
+from trtapi import Api
 from trtlog import make_log
-
-if TYPE_CHECKING:
-    from trtapi import Api
 
 LISTED = 12  # nodes that a message names before it only counts
 REMEDY = "write it in the model with other operators, or cut it off (make edit KEEP=...) and compute it outside"
@@ -58,24 +57,6 @@ class Failure:
         """Say it in one line."""
         what = " ".join(part for part in (self.operator, self.node) if part)
         return f"{what}: {self.reason}" if what else self.reason
-
-
-class NodeNames:
-    """The names and operators of an ONNX file's nodes by their numbers, read when the first is asked for."""
-
-    def __init__(self, file: Path) -> None:
-        """Remember the file; only TensorRT 8 needs to ask, and has the onnx package beside it."""
-        self.file = file
-        self._nodes: List[Tuple[str, str]] = []
-
-    def of(self, number: int) -> Tuple[str, str]:
-        """Give a node's name, or that of what it makes, and its operator; empty ones where there is no such node."""
-        if not self._nodes:
-            import onnx
-
-            graph = onnx.load(str(self.file), load_external_data=False).graph
-            self._nodes = [(node.name or "".join(node.output[:1]), node.op_type) for node in graph.node]
-        return self._nodes[number] if 0 <= number < len(self._nodes) else ("", "")
 
 
 def parse(api: Api, file: Path) -> Parsed:

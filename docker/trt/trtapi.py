@@ -9,7 +9,7 @@ import importlib
 from typing import Any, Dict, List, Sequence, Tuple
 
 from jobkit import ContractError, OptionError, Tensor
-from parsing import NodeNames
+from nodenames import NodeNames
 
 # numpy's names of TensorRT's types, where they are not the same in small letters.
 DTYPES = {"float": "float32", "half": "float16", "bf16": "bfloat16", "fp8": "float8_e4m3fn"}

@@ -260,7 +260,7 @@ _NODES = """
 import json, sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
-from parsing import NodeNames
+from nodenames import NodeNames
 names = NodeNames(Path(sys.argv[1]))
 print(json.dumps([names.of(number) for number in (0, 1, 3, 4, -1)]))
 """

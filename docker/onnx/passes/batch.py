@@ -14,6 +14,7 @@ from jobkit.runtime import Arrays
 
 from passes.change import Change, Limit
 from passes.edit import Array, copied, drop_unused, title, unread
+from passes.mending import RULES
 from passes.proof import opened, relative_error
 from passes.walk import Walk, Wish
 
@@ -41,7 +42,7 @@ def apply(model: onnx.ModelProto, wish: Wish) -> Change:
     Raises GraphError naming the node where the batch cannot be followed.
     """
     model, idle = copied(model), unread(model.graph)
-    walk = Walk(model, wish)
+    walk = Walk(model, wish, RULES)
     if walk.nothing_to_do:
         return Change(model=model)
     walk.graph(model.graph)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 
 from passes.edit import ENDLESS, attribute, set_attribute
-
-if TYPE_CHECKING:
-    from passes.walk import Walk
+from passes.walk import Rules, Walk
 
 # How an entry of a shape is said: a number, or the number of items at run time times the number.
 Entry = tuple[bool, int]
@@ -171,7 +166,7 @@ def broadcast(walk: Walk, node: onnx.NodeProto) -> None:
             walk.first(node, index, len(shape) + place)
 
 
-RULES: dict[str, Callable[[Walk, onnx.NodeProto], None]] = {
+RULES: Rules = {
     "Reshape": reshape,
     "Expand": expand,
     "Resize": resize,
@@ -201,8 +196,3 @@ RULES: dict[str, Callable[[Walk, onnx.NodeProto], None]] = {
         broadcast,
     ),
 }
-
-
-def vector_of(value: object) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Give entries of a shape as ONNX wants them."""
-    return np.array(value, np.int64).reshape(-1)

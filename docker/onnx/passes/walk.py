@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
 from graph import input_values
 from jobkit import GraphError
@@ -12,7 +13,6 @@ from jobkit.runtime import Arrays
 from onnx import numpy_helper
 
 from passes.edit import Builder, Constants, Names, dims, reads, subgraphs, title
-from passes.mending import RULES, vector_of
 from passes.proof import sizes
 from passes.worlds import World
 
@@ -34,10 +34,13 @@ class Wish:
 
 
 class Walk:
-    """Two worlds, with the old batch and with another, followed through the graph while its constants are mended."""
+    """Two worlds, with the old batch and with another, followed through the graph while its constants are mended.
 
-    def __init__(self, model: onnx.ModelProto, wish: Wish) -> None:
-        self.model, self.wish, self.lines, self.names = model, wish, list[str](), Names(model)
+    `rules` mend the operators that they are for, before the node is followed in the world with the other batch.
+    """
+
+    def __init__(self, model: onnx.ModelProto, wish: Wish, rules: Rules) -> None:
+        self.model, self.wish, self.rules, self.lines, self.names = model, wish, rules, list[str](), Names(model)
         self.symbol = wish.size if isinstance(wish.size, str) else None
         shapes = {value.name: sizes(value, wish.sample) for value in input_values(model)}
         first = next((shape[0] for shape in shapes.values() if shape), 0)
@@ -70,8 +73,8 @@ class Walk:
 
     def _node(self, node: onnx.NodeProto) -> None:
         self.old.step(node)
-        if not node.domain and node.op_type in RULES:
-            RULES[node.op_type](self, node)
+        if not node.domain and node.op_type in self.rules:
+            self.rules[node.op_type](self, node)
         try:
             self.new.step(node)
         except GraphError as error:
@@ -148,7 +151,7 @@ class Walk:
         middle = self._constant(f"{name}_entry", [number]) if number is not None else self._items(times)
         # Where no other axis is free, the other entries are what they are here, however they are computed.
         if number is not None and (self._fixed or name in self._constants):
-            fresh = vector_of(entries).copy()
+            fresh = _vector(entries).copy()
             fresh[place] = number
             node.input[index] = self._constant(name, fresh)
         else:
@@ -203,7 +206,7 @@ class Walk:
 
     def _constant(self, like: str, value: object) -> str:
         name = self.names.new(like)
-        tensor = numpy_helper.from_array(vector_of(value), name)
+        tensor = numpy_helper.from_array(_vector(value), name)
         self.model.graph.initializer.append(tensor)
         for world in (self.old, self.new):
             world.add_weights([tensor])
@@ -233,3 +236,11 @@ class Walk:
             shape.dim[axis].dim_value = after[axis]
         else:
             shape.dim[axis].dim_param = self.symbol if times == 1 else f"{times}*{self.symbol}"
+
+
+Rules = Mapping[str, Callable[[Walk, onnx.NodeProto], None]]
+
+
+def _vector(value: object) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Give entries of a shape as ONNX wants them."""
+    return np.array(value, np.int64).reshape(-1)
