@@ -192,7 +192,7 @@ def images(context: Context, target: str = "") -> None:
     with door() as console:
         from modelfarm.farm import Farm
 
-        raise SystemExit(Farm.here().build_images(target, console))
+        raise SystemExit(Farm.here().images().build(target, console))
 
 
 @task
@@ -201,7 +201,7 @@ def base(context: Context) -> None:
     with door() as console:
         from modelfarm.farm import Farm
 
-        Farm.here().make_bases(console)
+        Farm.here().images().make_bases(console)
 
 
 @task
@@ -210,7 +210,7 @@ def pull(context: Context, target: str = "") -> None:
     with door() as console:
         from modelfarm.farm import Farm
 
-        raise SystemExit(Farm.here().pull_images(target, console))
+        raise SystemExit(Farm.here().images().pull(target, console))
 
 
 @task
@@ -219,7 +219,7 @@ def push(context: Context, target: str = "", registry: str = "") -> None:
     with door() as console:
         from modelfarm.farm import Farm
 
-        raise SystemExit(Farm.here().push_images(target, registry, console))
+        raise SystemExit(Farm.here().images().push(target, registry, console))
 
 
 @task

@@ -15,9 +15,7 @@ from modelfarm.artifact import Artifact
 from modelfarm.board import Blocks
 from modelfarm.build import Builder
 from modelfarm.console import Console
-from modelfarm.containers import NAMES
 from modelfarm.digest import Digests
-from modelfarm.door import complain
 from modelfarm.engines.engine import Engine, Outcome
 from modelfarm.engines.graph import Graph, Watch
 from modelfarm.engines.local import LocalEngine
@@ -31,7 +29,6 @@ from modelfarm.phrase import shown
 from modelfarm.pins import published_lock
 from modelfarm.plan import RANDOM, Planner, Request, parse_models, variants
 from modelfarm.recipe import ARCHITECTURES, Recipe, model_names, read_recipe, recipe_file
-from modelfarm.repository import checked_registry
 from modelfarm.runners import Runners
 from modelfarm.schema import Record
 from modelfarm.settings import LOCAL, ROOT, Settings, positive
@@ -41,8 +38,8 @@ from modelfarm.survey import surveys
 from modelfarm.target import TOOLCHAINS, Target, choose_made, choose_target, read_targets
 
 if TYPE_CHECKING:
-    from modelfarm import images
     from modelfarm.engines.dask import DaskEngine
+    from modelfarm.images.desk import Desk
     from modelfarm.registry.desk import Order
 
 
@@ -320,66 +317,11 @@ class Farm:
             print_lint([*refused, *done], reader.title, console)
         return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
 
-    def build_images(self, name: str, console: Console) -> int:
-        """Build the images of one target, or of all that have one; returns the exit code."""
-        from modelfarm import images
+    def images(self) -> Desk:
+        """Return what takes orders about the images of targets."""
+        from modelfarm.images.desk import Desk  # not above: a conversion that is cached has no need of it
 
-        targets = self._containerised(name)  # wrong words are told before the engine is asked
-        return self._each_image(self.workshop(), targets, console, images.build)
-
-    def make_bases(self, console: Console) -> None:
-        """Make the Debian that images stand on with debootstrap, for each release that one is built from."""
-        from modelfarm import images
-
-        workshop = self.workshop()
-        for release in sorted({release for target in self._containerised("")
-                               for release in images.releases(workshop, target)}):
-            images.make_base(workshop, release, console)
-
-    def pull_images(self, name: str, console: Console) -> int:
-        """Fetch the published images of one target, or of all that the lock names; returns the exit code."""
-        from modelfarm import images
-
-        workshop = self.workshop()
-        targets = [target for target in self._containerised(name) if name or target.name in workshop.published]
-        if not targets:
-            raise MachineError(f"{workshop.lock.name} names no published image yet",
-                               remedy="make images builds them here; make push REGISTRY=host:port/path publishes them")
-        return self._each_image(workshop, targets, console, images.pull)
-
-    def push_images(self, name: str, registry: str, console: Console) -> int:
-        """Publish the images of one target, or of all that have one, and write the lock; returns the exit code."""
-        from modelfarm import images
-
-        checked_registry(registry)
-        targets = self._containerised(name)
-        return self._each_image(self.workshop(), targets, console,
-                                lambda workshop, target, console: images.push(workshop, target, registry, console))
-
-    def workshop(self) -> images.Workshop:
-        """Return what images are made with; raises MachineError where there is no engine."""
-        from modelfarm import images  # not above: a conversion that is cached has no need of them
-
-        client = self.settings.runner if self.settings.runner in NAMES else "docker"
-        return images.open_workshop(self.settings.images, self.digests, name=client)
-
-    def _containerised(self, name: str) -> list[Target]:
-        if name and not choose_target(self.targets, name).containerised:
-            raise UsageError(f"target {name} has no image", remedy=f"it has no Dockerfile in docker/{name}/")
-        return [target for target in self.targets.values() if target.containerised and name in ("", target.name)]
-
-    def _each_image(self, workshop: images.Workshop, targets: Sequence[Target], console: Console,
-                    action: Callable[[images.Workshop, Target, Console], object]) -> int:
-        """Do one thing with each image; one that fails does not stop the others."""
-        code = 0
-        for target in targets:
-            with console.section(f"image {target.name}"):
-                try:
-                    action(workshop, target, console)
-                except FarmError as error:
-                    complain(error, f"image {target.name}")
-                    code = code or error.code
-        return code
+        return Desk(settings=self.settings, digests=self.digests, targets=self.targets)
 
     def publish(self, order: Order, force: bool, console: Console) -> int:
         """Publish artifacts to a registry; returns the exit code."""
