@@ -124,7 +124,7 @@ class Planner:
         if kind in self.target.reads:
             return None
         if kind not in self.target.bridges:
-            raise UsageError(f"target {self.target.name} cannot read a {kind} source, "
+            raise UsageError(f"target {self.target.name} cannot read {'an' if kind == 'onnx' else 'a'} {kind} source, "
                              f"as {recipe.name} has; it reads {' and '.join(self.target.reads)}")
         return self._by(self.target.bridges[kind]).bring(recipe)
 

@@ -12,7 +12,9 @@ import pytest
 
 from modelfarm.console import Console
 from modelfarm.errors import MachineError, UsageError
-from modelfarm.gpucheck import HEADING, NAME, Row, check, requests, table, write
+from modelfarm.farm import Farm
+from modelfarm.gpucheck import HEADING, NAME, Row, check, requests, table, unplanned, write
+from modelfarm.plan import Planner, Request
 from modelfarm.target import read_target, read_targets
 from tests.gpus import RTX_3060, Machine
 from tests.test_passport import GpuFarm
@@ -120,6 +122,26 @@ ROWS = [
         "figures": {"ONNX Runtime, median ms": 4.0, "PyTorch eager, median ms": 8.0}}),
     Row(model="b", variant="trt-int8", result="skipped", reason="it reads | torch\nand more"),
 ]
+
+
+def test_a_model_from_an_onnx_file_has_onnx_runtime_beside_it_in_each_of_its_rows() -> None:
+    python = Row(model="file", variant="trt-fp32", result="verified", latency={"median_ms": 1.0, "p95_ms": 1.0,
+                 "figures": {"ONNX Runtime, median ms": 6.0}})
+    other = replace(python, variant="trt-fp32-onnx2trt", latency={"median_ms": 1.0, "p95_ms": 1.0})
+    _, first, second = table([python, other])
+    assert first[7:9] == second[7:9] == ("6 ms", "")
+
+
+def test_a_way_that_does_not_read_a_source_is_skipped_with_the_reason() -> None:
+    farm, request = Farm.here(), Request(precision="fp32", via="torch2trt")
+    planner = Planner(target=farm.targets["trt-torch2trt"], runner=farm.runners.venv, lookup=farm.lookup,
+                      digests=farm.digests, request=Request(precision="fp32"))
+    recipe = farm.recipe("ultraface-slim-320-onnx")
+    with pytest.raises(UsageError) as caught:
+        list(planner.jobs(recipe))
+    row = unplanned(farm.targets["trt"], recipe.name, request, caught.value)
+    assert (row.variant, row.result) == ("trt-fp32-torch2trt", "skipped")
+    assert row.reason.startswith("target trt-torch2trt cannot read an onnx source, as ultraface-slim-320-onnx has")
 
 
 def test_rivals_stand_in_every_row_of_their_model_and_in_no_other() -> None:

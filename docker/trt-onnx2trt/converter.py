@@ -8,7 +8,7 @@ from typing import Dict, List, Sequence, Tuple
 
 import engines
 import onnx2trt
-from engines import ENGINE, load_engine, open_gpu, seal
+from engines import ENGINE, load_engine, obey_tf32, open_gpu, seal
 from jobkit import ContractError, FileSource, Job, OptionError, Runtime, SourceError
 from jobkit.program import run
 from memory import Cuda
@@ -18,9 +18,6 @@ from trtapi import Api, find
 PACKAGES = ("tensorrt", "pycuda", "onnx")
 PROGRAM = Path(os.environ.get("MODELFARM_ONNX2TRT") or "/opt/onnx-tensorrt/bin/onnx2trt")
 OTHER = "VIA=python can do that"
-
-# TF32 has no option in the program; NVIDIA's libraries look at this variable when they start.
-NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 
 _open: Dict[Path, Tuple[Api, Cuda]] = {}
 
@@ -39,8 +36,7 @@ def prepare(job: Job) -> None:
     """Refuse what the program cannot do, and a machine without a GPU."""
     check_options(job)
     _source(job)
-    if not job.options.get("tf32"):
-        os.environ[NO_TF32] = "0"
+    obey_tf32(job)  # the program has no option for it
     _gpu(job)
     if not job.given and not PROGRAM.is_file():
         raise ContractError(f"there is no {PROGRAM}", "make images TARGET=trt-onnx2trt builds the toolchain anew")

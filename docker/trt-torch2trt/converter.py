@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from engines import ENGINE, load_engine, open_gpu, seal
+from engines import ENGINE, load_engine, obey_tf32, open_gpu, seal
 from jobkit import Device, GraphError, Job, OptionError, Runtime, SourceError, TorchSource, brief
 from memory import Cuda
 from profiles import read_batch
@@ -15,9 +14,6 @@ from trtapi import Api, find
 
 PACKAGES = ("tensorrt", "pycuda", "torch", "torch2trt")
 OTHER = "VIA=python can do that"
-
-# TF32 has no option in torch2trt; NVIDIA's libraries look at this variable when they start.
-NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 
 Arrays = Dict[str, Any]
 
@@ -42,8 +38,7 @@ def prepare(job: Job) -> None:
     check_options(job)
     if not isinstance(job.source, TorchSource):
         raise SourceError("torch2trt reads PyTorch models", "VIA=python starts from an ONNX file")
-    if not job.options.get("tf32"):
-        os.environ[NO_TF32] = "0"
+    obey_tf32(job)  # torch2trt has no option for it
     _gpu(job)
 
 
@@ -140,20 +135,16 @@ def load(files: Sequence[str], job: Job) -> Runtime:
     engine = load_engine(files, job, *_gpu(job))
     if job.given:
         return engine
-    return replace(engine, figures=lambda sample: {**engine.figures(sample), **_rivals(job, sample)})
+    return replace(engine, figures=lambda sample: {**engine.figures(sample), **_eager(job, sample)})
 
 
-def _rivals(job: Job, sample: Arrays) -> Dict[str, float]:
-    """Measure the same model without TensorRT; what cannot be measured is left out, and said."""
-    import rivals
+def _eager(job: Job, sample: Arrays) -> Dict[str, float]:
+    """Measure the same model in PyTorch eager; ONNX Runtime is measured by the way that reads an ONNX file."""
+    from eager import eager
 
     (tensors,) = _on_gpu(job, [sample])
     module = _model(job).module.cuda()
-    names = [item.name for item in job.inputs], [item.name for item in job.outputs]
-    found = rivals.eager(module, tensors)
     try:
-        found.update(rivals.onnxruntime(module, tensors, *names))
-    except Exception as error:  # it is a measure for the engine, and no reason to have none
-        job.events.note(f"ONNX Runtime was not measured: {brief(error)}")
-    module.cpu()
-    return found
+        return eager(module, tensors)
+    finally:
+        module.cpu()

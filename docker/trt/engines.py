@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
@@ -17,7 +18,16 @@ from trtapi import Api
 ENGINE = "model.engine"
 DRIVER = "/proc/driver/nvidia/version"
 
+# cuBLAS and cuDNN have no other switch that all which use them reach; they look at it when they start.
+NO_TF32 = "NVIDIA_TF32_OVERRIDE"
+
 Arrays = Dict[str, Any]
+
+
+def obey_tf32(job: Job) -> None:
+    """Let NVIDIA's libraries compute in fp32 as it is, unless the job asks for TF32; before the first is loaded."""
+    if not job.options.get("tf32"):
+        os.environ[NO_TF32] = "0"
 
 
 def open_gpu(api: Api) -> Cuda:

@@ -9,11 +9,12 @@ from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 import engines
 import passport
+import rivals
 from batches import in_batches
 from building import Made, Wish, build
 from calibrator import NAME as CALIBRATION
 from calibrator import Feed, make_calibrator
-from engines import ENGINE, driver, load_engine, open_gpu, seal
+from engines import ENGINE, driver, load_engine, obey_tf32, open_gpu, seal
 from halves import candidates, find_floats
 from jobkit import FileSource, Job, OptionError, Runtime, SourceError
 from memory import Cuda
@@ -70,6 +71,7 @@ def read_options(job: Job) -> Options:
 def prepare(job: Job) -> None:
     """Refuse wrong options, and a machine without a GPU: TensorRT itself would say less."""
     read_options(job)
+    obey_tf32(job)
     _open(job)
 
 
@@ -201,9 +203,16 @@ def _run(shop: Shop, made: Made, samples: Sequence[Dict[str, Any]]) -> List[Dict
 
 
 def load(files: Sequence[str], job: Job) -> Runtime:
-    """Load the engine, after a look at its passport, and show it to the farm."""
+    """Load the engine, after a look at its passport, and show it to the farm; beside a new one its file is measured."""
     shop = _open(job)
-    return load_engine(files, job, shop.api, shop.cuda)
+    engine = load_engine(files, job, shop.api, shop.cuda)
+    if job.given:
+        return engine
+
+    def figures(sample: Dict[str, Any]) -> Dict[str, float]:
+        return {**engine.figures(sample), **rivals.measured(job, shop.source, sample)}
+
+    return replace(engine, figures=figures)
 
 
 def reference(job: Job) -> Runtime:

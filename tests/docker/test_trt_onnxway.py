@@ -7,6 +7,7 @@ NaN in half precision where the test says so; the search, the runtime, the passp
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,6 +105,21 @@ def test_a_range_of_batches_is_the_profile_and_any_batch_runs(bench: Bench, tmp_
     assert runtime.figures is not None and runtime.figures({"x": np.zeros((20, 3), np.float32)})["items per second"] > 0
 
 
+def test_the_file_of_a_new_engine_is_measured_beside_it_and_that_of_a_given_one_is_not(
+        bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(onnxway.rivals, "onnxruntime", lambda file, sample: seen.append((file, sample)) or {"rival": 7})
+    job = make_job(tmp_path)
+    files = onnxway.convert(job)
+    engine = onnxway.load(files, job)
+    assert engine.figures is not None and not seen, "it is measured when the engine is"
+    found = engine.figures({"x": X})
+    assert found["rival"] == 7 and found["items per second"] > 0
+    assert seen == [(tmp_path / "in" / "model.onnx", {"x": X})]
+    again = onnxway.load(files, replace(job, given=("model.engine",)))
+    assert again.figures is not None and "rival" not in again.figures({"x": X})
+
+
 def test_half_precision_that_holds_keeps_no_layer(bench: Bench, tmp_path: Path) -> None:
     job = make_job(tmp_path, "fp16")
     onnxway.convert(job)
@@ -166,6 +182,16 @@ def test_a_calibration_that_fails_fails_the_job(bench: Bench, tmp_path: Path) ->
     with pytest.raises(KeyError):
         onnxway.convert(job)
     assert bench.cuda.memory == {}
+
+
+@pytest.mark.parametrize(("options", "value"), [({}, "0"), ({"tf32": False}, "0"), ({"tf32": True}, None)])
+def test_tf32_is_off_in_all_of_nvidias_libraries_unless_it_is_asked_for(bench: Bench, tmp_path: Path, options: Any,
+                                                                        value: str | None,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "")  # what the job sets is gone afterwards
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+    onnxway.prepare(make_job(tmp_path, **options))
+    assert os.environ.get("NVIDIA_TF32_OVERRIDE") == value
 
 
 @pytest.mark.parametrize("tolerance", [-1, 1, 7])
