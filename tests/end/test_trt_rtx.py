@@ -113,16 +113,6 @@ def test_int8_without_a_calibration_set_is_refused(built: Shop, own_models: Call
     assert ran.code == 3 and "digits has no `calibration`" in ran.err
 
 
-def test_a_real_detector_is_built_in_fp32_and_fp16(built: Shop, data: Path) -> None:
-    shop = Shop(artifacts=built.artifacts)
-    ran = run(shop, "--precision", "fp32,fp16", model="yolov5n-0.5-face", MODELFARM_DATA=str(data))
-    assert ran.code == 0, ran.out + ran.err
-    for precision in ("fp32", "fp16"):
-        found = verification(shop.latest("yolov5n-0.5-face", f"trt-rtx-{precision}"))
-        assert found["verified"] == "built, not run"
-        assert found["facts"]["compute capabilities"] == [75, 80, 86, 89, 120, 121]
-
-
 def test_an_operator_that_tensorrt_has_not_is_named(built: Shop, data: Path) -> None:
     ran = run(Shop(artifacts=built.artifacts), model="shufflenet-v2-12-int8", MODELFARM_DATA=str(data))
     assert ran.code == 5
