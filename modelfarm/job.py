@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from modelfarm.digest import key_of
-from modelfarm.errors import ConversionError
+from modelfarm.errors import ConversionError, GateError
 from modelfarm.recipe import Input, Output, Recipe
 from modelfarm.target import Target
 
 REFERENCE = "reference.npz"  # the source's outputs on the samples
 OTHER_OUTPUTS = {"batch", "keep", "remove", "exported", "cut_decode", "split_outputs", "normalise_boxes"}  # edits
+_UNUSABLE = "UnusableError"  # jobkit's word for what was made and does not load, run or read back
 SCHEMA = 1  # of job.json, result.json and the key: raise it when any of them changes its meaning
 
 
@@ -186,7 +187,10 @@ class JobResult:
 
 
 def read_result(file: Path) -> JobResult:
-    """Read result.json; raises ConversionError with the toolchain's own words where the job failed."""
+    """Read result.json; raises ConversionError with the toolchain's own words where the job failed.
+
+    Raises GateError where what it made does not work in its own runtime.
+    """
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         if document["ok"]:
@@ -216,7 +220,9 @@ def _tensors(entries: Sequence[Mapping[str, Any]]) -> tuple[Tensor, ...]:
                  for entry in entries)
 
 
-def _failure(error: Mapping[str, Any]) -> ConversionError:
+def _failure(error: Mapping[str, Any]) -> ConversionError | GateError:
+    if error["class"] == _UNUSABLE:
+        return GateError(error["message"], remedy=error["remedy"])
     if error["kind"] == "refused":
         return ConversionError(error["message"], remedy=error["remedy"])
     last = "".join(f"\n    {line}" for line in error["log"][-8:])

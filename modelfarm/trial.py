@@ -18,6 +18,7 @@ from modelfarm.arrays import read_outputs
 from modelfarm.artifact import SMOKE, Artifact, Subject
 from modelfarm.decoders.prediction import Decoder, Outputs
 from modelfarm.digest import Digests
+from modelfarm.errors import GateError
 from modelfarm.gates.signature import Form
 from modelfarm.job import REFERENCE, Job, JobResult, JobSpec, read_result
 from modelfarm.manifest import write_manifest
@@ -179,7 +180,12 @@ class Trial:
         artifact will not take it.
         """
         out = self.scratch / "out"
-        result = self.result
+        try:
+            result = self.result
+        except GateError as error:
+            verdict = self._unusable(error)
+            self._report(None, verdict, previous)
+            return verdict
         self._hand_on_reference()
         if self.job.lint:
             lint.check(lint.read_findings(result.facts), self.job.lint["title"])
@@ -234,6 +240,16 @@ class Trial:
                     golden_waived=self.job.golden_waived, form=self._form, device=self.job.target.device,
                     runs=self.job.target.runs)
 
+    def _unusable(self, error: GateError) -> Verdict:
+        """Return the verdict on what does not work in its own runtime, which gave no outputs to judge."""
+        out, job = self.scratch / "out", self.job
+        files = tuple(entry.name for entry in out.iterdir())
+        for name in {*job.target.promises} & {*files}:
+            (out / name).rename(self.folder / name)
+        return verify(Case(recipe=job.recipe, precision=job.precision, promises=job.target.promises, result=None,
+                           files=files, samples=(), reference=(), outputs=(), decoder=None, dynamic={},
+                           error=f"{error.message} -> {error.remedy}"))
+
     @property
     def _form(self) -> Form:
         """Return what the file may be like beside what the recipe says."""
@@ -254,9 +270,10 @@ class Trial:
         files = sorted((self.scratch / "out").glob(f"{_ON_DEVICE}*.npz"))
         return {file.stem.removeprefix(_ON_DEVICE): list(read_outputs(file, len(self.samples))) for file in files}
 
-    def _report(self, result: JobResult, verdict: Verdict, previous: Artifact | None) -> None:
+    def _report(self, result: JobResult | None, verdict: Verdict, previous: Artifact | None) -> None:
         """Write smoke.json, smoke.log with the same figures, and a picture of each picture's predictions."""
-        sizes = {name: (self.folder / name).stat().st_size for name in result.files if (self.folder / name).is_file()}
+        made = [self.folder / name for name in result.files] if result else []
+        sizes = {file.name: file.stat().st_size for file in made if file.is_file()}
         document = smoke_document(job=self.job, result=result, verdict=verdict, sizes=sizes, timings=self._seconds,
                                   made_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), previous=previous)
         (self.folder / SMOKE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -129,6 +129,18 @@ def test_a_gate_that_fails_stops_the_publication_and_keeps_the_figures(toys: Toy
     assert smoke["worst"]["relative"] == pytest.approx(0.125, rel=0.2)  # an eighth of the gain, over the range
 
 
+def test_what_does_not_work_in_its_runtime_fails_the_first_gate_and_has_a_report(toys: Toys) -> None:
+    error, kept = fails(toys, GateError, unusable="run model.toy: ended by signal 6 (SIGABRT)")
+    assert kept
+    assert error.code == 6 and error.message == (
+        "gate complete: the artifact does not work in its runtime: run model.toy: ended by signal 6 (SIGABRT) "
+        "-> pad it otherwise")
+    assert {"model.toy", "smoke.log", "smoke.json", "result.json"} <= {file.name for file in kept.iterdir()}
+    smoke = json.loads((kept / "smoke.json").read_text())
+    assert [gate["state"] for gate in smoke["gates"]] == ["failed"] + ["not run"] * (len(smoke["gates"]) - 1)
+    assert "ended by signal 6 (SIGABRT)" in " ".join((kept / "smoke.log").read_text().split())
+
+
 def test_a_device_that_was_not_meant_is_a_failure(toys: Toys) -> None:
     error, _ = fails(toys, GateError, device="a toaster")
     assert error.message == "gate device: ran on a toaster (numpy), but was to run on cpu"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelfarm.errors import ConversionError
+from modelfarm.errors import ConversionError, GateError
 from modelfarm.job import Device, Job, JobSpec, Latency, Material, Tensor, read_result
 from modelfarm.recipe import Input, Output
 from modelfarm.target import read_targets
@@ -90,6 +90,13 @@ def test_a_refusal_keeps_its_own_words(tmp_path: Path) -> None:
     with pytest.raises(ConversionError) as caught:
         read_result(write(tmp_path, {"schema": 1, "ok": False, "error": error}))
     assert (caught.value.message, caught.value.remedy) == ("no key fits", "use another")
+
+
+def test_what_was_made_and_does_not_work_is_the_gates_affair(tmp_path: Path) -> None:
+    error = {"kind": "refused", "class": "UnusableError", "message": "it aborts", "remedy": "pad it", "log": []}
+    with pytest.raises(GateError) as caught:
+        read_result(write(tmp_path, {"schema": 1, "ok": False, "error": error}))
+    assert (caught.value.message, caught.value.remedy) == ("it aborts", "pad it")
 
 
 def test_a_crash_shows_its_class_and_the_last_lines(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_promised_files_must_be_there() -> None:
 
 def test_an_artifact_that_does_not_load_says_why() -> None:
     said = failed(verify(case(result=None, outputs=[], error="no such operator: Foo")), "complete")
-    assert "does not load in its runtime: no such operator: Foo" in said
+    assert "does not work in its runtime: no such operator: Foo" in said
     assert "the artifact gave no rows on sample a.png" in said
     assert "no reason was given" in failed(verify(case(result=None)), "complete")
 

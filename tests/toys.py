@@ -47,7 +47,7 @@ import json, os, time
 from pathlib import Path
 
 import numpy as np
-from jobkit import Device, Refused, Runtime, Tensor
+from jobkit import Device, Refused, Runtime, Tensor, UnusableError
 
 PACKAGES = ("toy",)
 
@@ -72,6 +72,8 @@ def convert(job):
     return ["model.toy"]
 
 def load(files, job):
+    if "unusable" in _weights(job):
+        raise UnusableError(_weights(job)["unusable"], "pad it otherwise")
     return _runtime(json.loads((job.out / files[0]).read_text())["gain"], job)
 
 def reference(job):

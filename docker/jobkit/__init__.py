@@ -15,6 +15,7 @@ from jobkit.errors import (
     Refused,
     SandboxError,
     SourceError,
+    UnusableError,
     brief,
 )
 from jobkit.events import Events
@@ -43,5 +44,6 @@ __all__ = [
     "SourceError",
     "Tensor",
     "TorchSource",
+    "UnusableError",
     "brief",
 ]

@@ -37,6 +37,10 @@ class GraphError(Refused):
     """The graph is invalid, or computes something else than the source."""
 
 
+class UnusableError(Refused):
+    """What was made does not load, run or read back in the target's own runtime: it cannot be published."""
+
+
 class OptionError(Refused):
     """An option of the recipe has a value that this target cannot honour."""
 

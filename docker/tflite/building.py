@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
+import diagnosis
 from child import Child
 from jobkit import GraphError, Job
 from options import read_options
@@ -15,7 +16,7 @@ FILE = "model.tflite"
 def build(saved: Saved, job: Job, child: Child) -> List[str]:
     """Make ``model.tflite`` of `saved` in the job's precision; give its name. What is learnt goes to ``job.facts``.
 
-    Raises GraphError naming the operator that TFLite does not have.
+    Raises GraphError naming the operator that TFLite does not have, UnusableError where eight bits cannot hold it.
     """
     options, path = read_options(job), job.out / FILE
     wish = Wish(job.precision, options.select_ops, job.calibration)
@@ -29,6 +30,7 @@ def build(saved: Saved, job: Job, child: Child) -> List[str]:
         )
     job.facts["operators"] = dict(contents.operators)
     job.facts["select_ops"] = list(contents.select_ops)
+    diagnosis.diagnose(path, saved, job, child)
     return [FILE]
 
 

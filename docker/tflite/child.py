@@ -23,8 +23,11 @@ from jobkit.process import PARENT_VARIABLE, die_with_parent
 LOG_LINES = 12
 WAIT = 10.0  # seconds for a child to end that was told to
 
-# A glog prefix, or the start of what a C++ runtime says of its own end.
-NOISE = re.compile(r"^(\S+ \S+: )?[IW] |^(Fatal Python error|Current thread|Thread 0x|Extension modules|  File )")
+# A glog prefix, what a converter always says, or the start of what a C++ runtime says of its own end.
+NOISE = re.compile(
+    r"^(\S+ \S+: )?[IW] |^[IW]\d{4} |^(INFO|WARNING|fully_quantize|Fatal Python error|Current thread|Thread 0x)"
+    r"|^(Extension modules|  File )"
+)
 
 
 class ChildError(Refused):
@@ -42,19 +45,27 @@ class Child:
         self._lines: Deque[str] = deque(maxlen=LOG_LINES)
         self._reader: Optional[threading.Thread] = None
 
-    def call(self, function: str, *arguments: Any, doing: str, remedy: str = "see convert.log") -> Any:
+    def call(
+        self,
+        function: str,
+        *arguments: Any,
+        doing: str,
+        remedy: str = "see convert.log",
+        crash: Type[Refused] = GraphError,
+    ) -> Any:
         """Call ``module:function`` with `arguments` in the process; give what it returns.
 
-        Raises what the function refuses with; GraphError where a signal ended the process, which says what it was
+        Raises what the function refuses with; `crash` where a signal ended the process, which says what it was
         `doing` and what it said last; ChildError for any other exception.
         """
         if self._process is None:
             self._start()
+        self._lines.clear()
         try:
             self._pipe.send((function, arguments))
             kind, *rest = self._pipe.recv()
         except (EOFError, OSError):
-            raise self._ended(doing, remedy) from None
+            raise self._ended(doing, remedy, crash) from None
         if kind == "done":
             return rest[0]
         raise _error(*rest)
@@ -108,7 +119,7 @@ class Child:
                 self._lines.append(line.strip())
             sys.stderr.write(line)
 
-    def _ended(self, doing: str, remedy: str) -> Refused:
+    def _ended(self, doing: str, remedy: str, crash: Type[Refused]) -> Refused:
         assert self._reader
         code = self._process.wait(WAIT)
         self._reader.join(WAIT)
@@ -117,7 +128,7 @@ class Child:
         if code == -signal.SIGKILL:
             return GraphError(f"{doing}: the process was killed, most likely for want of memory", "give it more memory")
         if code < 0:
-            return GraphError(f"{doing}: ended by signal {-code} ({signal.Signals(-code).name}): {said}", remedy)
+            return crash(f"{doing}: ended by signal {-code} ({signal.Signals(-code).name}): {said}", remedy)
         return ChildError(f"{doing}: the process ended with code {code}: {said}", remedy)
 
 

@@ -50,13 +50,10 @@ def write_model(model: Any, path: Path) -> None:
 
 def contents(path: str) -> Contents:
     """Count the operators of a file, in all its graphs."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     model = read_model(Path(path))
-    kinds = [_kind(code, names) for code in model.operatorCodes]
+    kinds = operator_names(model)
     found = Counter(kinds[node.opcodeIndex] for graph in model.subgraphs for node in graph.operators or ())
-    own = {_text(code.customCode) for code in model.operatorCodes if code.customCode}
+    own = {text(code.customCode) for code in model.operatorCodes if code.customCode}
     return Contents(
         operators=dict(sorted(found.items())),
         select_ops=sorted(name[len(FLEX) :] for name in own if name.startswith(FLEX)),
@@ -64,13 +61,22 @@ def contents(path: str) -> Contents:
     )
 
 
+def operator_names(model: Any) -> List[str]:
+    """Give the names of the operators that the file has, in the order of its list of them."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    return [_kind(code, names) for code in model.operatorCodes]
+
+
 def _kind(code: Any, names: Mapping[int, str]) -> str:
     # Old files have the number in the one byte that the schema had for it.
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    return _text(code.customCode) if code.customCode else names.get(number, f"operator {number}")
+    return text(code.customCode) if code.customCode else names.get(number, f"operator {number}")
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """Give a name of the file, which has bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
@@ -94,7 +100,7 @@ def rename(path: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> 
 
 
 def _renamed(entries: List[Any], names: Mapping[str, str], tensors: Sequence[Any]) -> None:
-    by_name: Dict[str, Any] = {_text(entry.name): entry for entry in entries}
+    by_name: Dict[str, Any] = {text(entry.name): entry for entry in entries}
     if sorted(by_name) != sorted(names):
         raise GraphError(
             f"the converted file has {', '.join(sorted(by_name))} where {', '.join(sorted(names))} are wanted",

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 from child import Child
-from jobkit import Device, GraphError, Job, Runtime, brief
+from jobkit import Device, GraphError, Job, Runtime, UnusableError, brief
 from jobkit.runtime import Arrays
 from signature import Held, ports
 
@@ -25,19 +25,23 @@ REMEDY = (
 def open_file(path: Path, job: Job, child: Child, *, usual: str = "", threads: int = 2) -> Runtime:
     """Open the file at `path` and give it as the recipe has it: its names, its shapes, floats.
 
-    `usual` is the layout that the way which made it gives tensors with channels. Raises GraphError where the
-    interpreter does not take the file, or its tensors are not those of the recipe.
+    `usual` is the layout that the way which made it gives tensors with channels. Raises UnusableError where the
+    interpreter does not take the file, or ends by a signal; GraphError where its tensors are not those of the recipe.
     """
     held_in, held_out, detail = child.call(
-        "interpreter:load", str(path), threads, doing=f"load {path.name} in the interpreter", remedy=DAMAGED
-    )
+        "interpreter:load", str(path), threads,
+        doing=f"load {path.name} in the interpreter", remedy=DAMAGED, crash=UnusableError,
+    )  # fmt: skip
     inputs = ports({item.name: (item.shape, item.layout) for item in job.inputs}, held_in, "input", usual)
     outputs = ports({item.name: (item.shape, None) for item in job.outputs}, held_out, "output", usual)
     taken: List[float] = []
 
     def run(arrays: Arrays) -> Arrays:
         fed = {item.held.key: item.into_file(arrays[item.name]) for item in inputs}
-        got, seconds = child.call("interpreter:run", fed, doing=f"run {path.name} in the interpreter", remedy=REMEDY)
+        got, seconds = child.call(
+            "interpreter:run", fed,
+            doing=f"run {path.name} in the interpreter", remedy=REMEDY, crash=UnusableError,
+        )  # fmt: skip
         taken[:] = [seconds]
         return {item.name: item.out_of_file(got[item.held.key]) for item in outputs}
 
@@ -49,16 +53,24 @@ def open_file(path: Path, job: Job, child: Child, *, usual: str = "", threads: i
 class Opened:
     """An interpreter and its tensors by the names of the signature."""
 
-    def __init__(self, path: str, threads: int) -> None:
-        """Load the file and give its tensors room. Raises GraphError."""
+    def __init__(self, path: str, threads: int, *, keep: bool = False) -> None:
+        """Load the file and give its tensors room; `keep` keeps all of them after a run. Raises UnusableError."""
         import tensorflow as tf
 
         check_identifier(Path(path))
+        # A delegate has its operators' results to itself.
+        kinds = tf.lite.experimental.OpResolverType
+        resolver = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep else kinds.AUTO
         try:
-            self.interpreter = tf.lite.Interpreter(model_path=path, num_threads=threads)
+            self.interpreter = tf.lite.Interpreter(
+                model_path=path,
+                num_threads=threads,
+                experimental_op_resolver_type=resolver,
+                experimental_preserve_all_tensors=keep,
+            )
             self.interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise GraphError(f"the interpreter cannot load {Path(path).name}: {brief(error)}", DAMAGED) from None
+            raise UnusableError(f"the interpreter cannot load {Path(path).name}: {brief(error)}", DAMAGED) from None
         inputs, outputs = tensors_of(self.interpreter)
         self.inputs = [(entry["index"], _described(name, entry)) for name, entry in inputs]
         self.outputs = [(entry["index"], _described(name, entry)) for name, entry in outputs]
@@ -72,17 +84,17 @@ class Opened:
         try:
             self.interpreter.invoke()
         except (RuntimeError, ValueError) as error:
-            raise GraphError(f"the interpreter cannot run the file: {brief(error)}", REMEDY) from None
+            raise UnusableError(f"the interpreter cannot run the file: {brief(error)}", REMEDY) from None
         seconds = time.perf_counter() - began
         return {held.key: self.interpreter.get_tensor(index) for index, held in self.outputs}, seconds
 
 
 def check_identifier(path: Path) -> None:
-    """Raise GraphError unless the file begins as a TFLite file does: the identifier is at its fifth byte."""
+    """Raise UnusableError unless the file begins as a TFLite file does: the identifier is at its fifth byte."""
     with path.open("rb") as stream:
         head = stream.read(8)
     if head[4:] != b"TFL3":
-        raise GraphError(f"{path.name} is no TFLite file: it lacks the identifier TFL3", DAMAGED)
+        raise UnusableError(f"{path.name} is no TFLite file: it lacks the identifier TFL3", DAMAGED)
 
 
 Entries = List[Tuple[str, Mapping[str, Any]]]

@@ -14,15 +14,14 @@ from modelfarm.gates.evidence import Evidence
 from modelfarm.job import Tensor
 
 FEW = 16.0  # steps in which a column can say next to nothing
-ABSURD = 1e6  # no activation of a sane network is beyond: a converter's filler for "lowest" is
 CLIPPED = 0.01  # the share of values at an end of the range from which it is no accident
+LISTED = 3  # tensors that a line names
 LOW = 0.3  # a usual threshold: where no score is below, everything is found everywhere
 
 Floats = NDArray[np.float64]
 
 MIXED = ("adapt: {cut_decode: true} leaves the decode to the decoder, in float; adapt: {normalise_boxes: true} divides "
          "the pixels by the input's size; adapt: {split_outputs: true} gives each kind of value a tensor of its own")
-PADDING = "adapt: {padded_maxpool: true} pads with a value that changes no range"
 CALIBRATE = "calibrate on pictures like those that it fails on: more of them, or `variations`"
 
 
@@ -50,23 +49,29 @@ class Held:
 
 
 def causes(evidence: Evidence) -> Iterator[str]:
-    """Yield what explains that a quantised artifact differs from its source, each with its remedy.
+    """Yield what explains that a quantised artifact differs from its source, each with its remedy, once.
 
-    Nothing for an artifact whose outputs are no integers with a scale, or where nothing stands out.
+    Of an artifact whose outputs are no integers with a scale, only what the toolchain saw inside; nothing where nothing
+    stands out.
     """
+    said = set()
+    for cause, remedy in _found(evidence):
+        yield f"{cause}. -> {remedy}" if remedy and remedy not in said else cause
+        said.add(remedy)
+
+
+def _found(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """Yield each cause and its remedy, which is empty where the causes before it tell what to do."""
     held = [found for tensor in evidence.result.outputs if (found := _held(evidence, tensor))]
     facts = evidence.result.facts
-    yield from _absurd(facts)
-    if not held:
-        return
-    columns = _columns(evidence)
+    columns = _columns(evidence) if held else []
     for output in held:
         if not facts.get("edited"):  # an edited graph's columns are worked out of its tensors, with other steps
             yield from _mixed(output, [pair for pair in columns if pair[0].output == output.tensor.name])
         yield from _constant(output)
         yield from _clipped(output)
     yield from _scores(columns)
-    yield from _layers(facts)
+    yield from ((loss, "") for loss in losses(facts))
 
 
 def _held(evidence: Evidence, tensor: Tensor) -> Held | None:
@@ -91,7 +96,7 @@ def _columns(evidence: Evidence) -> list[tuple[Column, Floats, Floats]]:
     return [(column, np.concatenate(wanted), np.concatenate(found)) for column, wanted, found in table.values()]
 
 
-def _mixed(output: Held, columns: list[tuple[Column, Floats, Floats]]) -> Iterator[str]:
+def _mixed(output: Held, columns: list[tuple[Column, Floats, Floats]]) -> Iterator[tuple[str, str]]:
     """Tell of columns that have next to no steps because others of the same tensor need the range."""
     steps = {column.name: float(np.ptp(wanted)) / output.scale for column, wanted, _ in columns if wanted.size}
     poor = {name: count for name, count in steps.items() if count < FEW}
@@ -101,16 +106,16 @@ def _mixed(output: Held, columns: list[tuple[Column, Floats, Floats]]) -> Iterat
     rich = ", ".join(f"{name} ({reach[name]})" for name in steps if name not in poor)
     lost = ", ".join(f"{name} ({reach[name]}) in {poor[name]:.1f}" for name in poor)
     yield (f"{output.title} holds values of different ranges with one scale: {rich}; left with next to no steps: "
-           f"{lost}. -> {MIXED}")
+           f"{lost}", MIXED)
 
 
-def _constant(output: Held) -> Iterator[str]:
+def _constant(output: Held) -> Iterator[tuple[str, str]]:
     if np.ptp(output.found) == 0 and np.ptp(output.wanted) > output.scale:
         yield (f"{output.title} is {output.found[0]:.4g} throughout; the source's values go from "
-               f"{output.wanted.min():.4g} to {output.wanted.max():.4g}. -> {CALIBRATE}")
+               f"{output.wanted.min():.4g} to {output.wanted.max():.4g}", CALIBRATE)
 
 
-def _clipped(output: Held) -> Iterator[str]:
+def _clipped(output: Held) -> Iterator[tuple[str, str]]:
     """Tell of values that lie at an end of the range, where the source goes on."""
     low, high = output.bounds
     beyond = ((output.wanted > high + output.scale) & (output.found >= high - output.scale / 2)) | (
@@ -118,39 +123,47 @@ def _clipped(output: Held) -> Iterator[str]:
     share = float(beyond.mean())
     if share >= CLIPPED:
         yield (f"{output.title} is saturated: {share:.1%} of its values lie at an end, while the source's go from "
-               f"{output.wanted.min():.4g} to {output.wanted.max():.4g}. -> {CALIBRATE}")
+               f"{output.wanted.min():.4g} to {output.wanted.max():.4g}", CALIBRATE)
 
 
-def _scores(columns: list[tuple[Column, Floats, Floats]]) -> Iterator[str]:
+def _scores(columns: list[tuple[Column, Floats, Floats]]) -> Iterator[tuple[str, str]]:
     for column, wanted, found in columns:
         if column.unit != "score" or not wanted.size:
             continue
         if not found.any() and wanted.max() > LOW:
-            yield f"every {column.name} is 0, and the source's go up to {wanted.max():.3g}. -> {MIXED}"
+            yield f"every {column.name} is 0, and the source's go up to {wanted.max():.3g}", MIXED
         elif found.max() > 1.01 >= wanted.max():
-            yield f"{column.name} goes up to {found.max():.3g}: no score is above 1. -> {MIXED}"
+            yield f"{column.name} goes up to {found.max():.3g}: no score is above 1", MIXED
         elif found.min() >= LOW > wanted.min():
             yield (f"no {column.name} is below {found.min():.3g}, also where the source sees nothing "
-                   f"({wanted.min():.2g}). -> {MIXED}")
+                   f"({wanted.min():.2g})", MIXED)
 
 
-def _absurd(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Tell of tensors inside whose range no activation has."""
-    for entry in facts.get("quantisation") or ():
-        low, high = entry.get("minimum"), entry.get("maximum")
-        reach = max((abs(value) for value in (low, high) if value is not None), default=0.0)
-        if reach > ABSURD:
-            yield (f"tensor {entry['tensor']!r} (scale {entry['scale']:.3g}, zero point {entry['zero_point']}) ranges "
-                   f"from {low:.3g} to {high:.3g}: a filler such as a MaxPool's padding went into its range. "
-                   f"-> {PADDING}")
+def losses(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where the toolchain saw values get lost inside, layer by layer; nothing where it lost none.
 
-
-def _layers(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Tell where the toolchain saw the signal-to-noise ratio fall first."""
+    `facts` has ``layers`` with the keys that docker/tflite/diagnosis.py documents.
+    """
     layers = facts.get("layers")
-    if isinstance(layers, Mapping):
-        said = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float)
-                         else f"{name.replace('_', ' ')} {value}" for name, value in layers.items())
-        yield f"the signal-to-noise ratio falls first here: {said}"
-    elif layers:
-        yield f"the signal-to-noise ratio falls first here: {layers}"
+    if not isinstance(layers, Mapping):
+        return
+    first, worst = layers["first"], layers["worst"]
+    if first:
+        yield f"the signal-to-noise ratio falls first at {_row(first)}"
+    if worst and worst != first:
+        yield f"it falls farthest at {_row(worst)}"
+    for kind, said in (("constant", "have one value throughout"), ("saturated", "are clipped")):
+        if names := layers[kind]:
+            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            yield f"tensors inside that {said}: {', '.join(names[:LISTED])}{more}"
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    held = ""
+    if row["scale"] is not None:
+        steps = max(abs(row["minimum"]), abs(row["maximum"])) / row["scale"]
+        few = f", {steps:.1f} steps" if steps < FEW else ""
+        held = f" (scale {row['scale']:.4g}, zero point {row['zero_point']}{few})"
+    before = "" if row["before_db"] is None else f"from {row['before_db']:g} "
+    return (f"layer {row['layer']!r} ({row['operator']}), in the tensor {row['tensor']!r}{held} with values from "
+            f"{row['minimum']:.3g} to {row['maximum']:.3g}: {before}to {row['signal_to_noise_db']:g} dB")

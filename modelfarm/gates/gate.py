@@ -56,7 +56,7 @@ def _missing(case: Case) -> Iterator[str]:
     if absent:
         yield f"{', '.join(absent)} was promised and is missing; there is {', '.join(sorted(case.files)) or 'nothing'}"
     if case.result is None:
-        yield f"the artifact does not load in its runtime: {case.error or 'no reason was given'}"
+        yield f"the artifact does not work in its runtime: {case.error or 'no reason was given'}"
     owing = {"the reference": case.reference, **({"the artifact": case.outputs} if case.runs else {})}
     for who, results in owing.items():
         for index, sample in enumerate(case.samples):

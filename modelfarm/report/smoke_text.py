@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from modelfarm.artifact import BUILT
+from modelfarm.gates.diagnosis import losses
 from modelfarm.phrase import size
 
 Document = Mapping[str, Any]
@@ -18,8 +19,8 @@ _MARKS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped", "not run
 
 def smoke_text(document: Document) -> str:
     """Write the report of a smoke document; all figures are the document's own."""
-    sections = [_head(document), _gates(document), _parity(document), _devices(document), _predictions(document),
-                _measures(document), _times(document)]
+    sections = [_head(document), _gates(document), _parity(document), _integers(document), _devices(document),
+                _predictions(document), _measures(document), _times(document)]
     return "\n\n".join("\n".join(lines) for section in sections if (lines := list(section))) + "\n"
 
 
@@ -67,6 +68,22 @@ def _parity(document: Document) -> Iterator[str]:
              _figure(row["mean_error"]), _figure(row["relative"]), str(row["cosine"]), _figure(row["limit"]),
              f"{row['sample']} (of {row['samples']})") for row in document["columns"]]
     yield from _table(header, rows, left=(0, 1, 7))
+
+
+def _integers(document: Document) -> Iterator[str]:
+    """Say what the integers of a quantised artifact stand for, and where it loses what the float one has."""
+    facts = document.get("facts", {})
+    held, layers = facts.get("quantisation"), facts.get("layers")
+    if not held and not layers:
+        return
+    yield _title("quantisation", "beside a float file of the same graph" if layers else "")
+    yield from _table(("tensor", "scale", "zero point", "from", "to"),
+                      [(entry["tensor"], _figure(entry["scale"]), str(entry["zero_point"]), _figure(entry["minimum"]),
+                        _figure(entry["maximum"])) for entry in held or ()], left=(0,))
+    if layers:
+        lost = "some fall" if layers["first"] else "none falls"
+        yield f"  {layers['compared']} layers on {layers['samples']} inputs: {lost} below {layers['limit_db']:g} dB"
+        yield from (f"  - {line}" for line in losses(facts))
 
 
 def _devices(document: Document) -> Iterator[str]:

@@ -170,7 +170,7 @@ def test_a_damaged_file_is_one_clear_error(
 ) -> None:
     ended = run_job(given(own, tmp_path, change), TFLITE / "converter.py", str(tflite_python))
     error = ended.result["error"]
-    assert ended.code == 1 and (error["kind"], error["class"]) == ("refused", "GraphError"), error
+    assert ended.code == 1 and (error["kind"], error["class"]) == ("refused", "UnusableError"), error
     assert said in error["message"] and "damaged" in error["remedy"]
 
 

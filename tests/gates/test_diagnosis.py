@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelfarm.gates.diagnosis import causes
+from modelfarm.gates.diagnosis import causes, losses
 from modelfarm.gates.evidence import Evidence
 from modelfarm.gates.signature import Form
 from modelfarm.job import Tensor
@@ -92,7 +92,8 @@ def test_an_edited_graph_is_not_judged_by_the_steps_of_other_tensors() -> None:
 def test_scores_that_cannot_be_are_named(scores: float, said: str) -> None:
     wanted, found = rows(), rows()
     found[..., 4] = scores if scores != 0.37 else np.maximum(found[..., 4], 0.37)
-    assert any(said in line and "cut_decode" in line for line in told(held(wanted, found, scale=0.37)))
+    lines = told(held(wanted, found, scale=0.37))
+    assert any(said in line for line in lines) and any("cut_decode" in line for line in lines)
 
 
 class Raw(ToyDecoder):
@@ -126,23 +127,61 @@ def test_few_values_at_an_end_are_no_saturation() -> None:
     assert told(held(wanted, quantised(wanted, 640 / 255, 0), scale=640 / 255, decoder=Raw())) == []
 
 
-def test_a_filler_in_a_range_is_named_with_its_tensor() -> None:
-    entry = {"tensor": "pool/pad", "scale": 2.67e36, "zero_point": 255, "minimum": -3.4e38, "maximum": 6.2}
-    sane = {"tensor": "conv", "scale": 0.02, "zero_point": 3, "minimum": 0.0, "maximum": 6.0}
-    wanted = rows() / 640
-    (cause,) = told(held(wanted, wanted, scale=1 / 255, decoder=Raw(), facts={"quantisation": [sane, entry]}))
-    assert "tensor 'pool/pad' (scale 2.67e+36, zero point 255) ranges from -3.4e+38 to 6.2" in cause
-    assert "padded_maxpool: true" in cause
+def layers(**changes: Any) -> dict[str, Any]:
+    """Return what docker/tflite/diagnosis.py writes into the facts."""
+    lossy = {"layer": "Concat_2", "operator": "CONCATENATION", "tensor": "Sigmoid_1;1", "scale": 4.037,
+             "zero_point": -120, "minimum": 0.0, "maximum": 0.8709, "signal_to_noise_db": 0.0, "before_db": 23.9}
+    plain = {"samples": 4, "compared": 693, "limit_db": 10.0, "first": lossy, "worst": lossy, "constant": [],
+             "saturated": []}
+    return {**plain, **changes}
 
 
-@pytest.mark.parametrize(("layers", "said"), [
-    ({"layer": "concat_3", "signal_to_noise_db": 7.25}, "layer concat_3, signal to noise db 7.25"),
-    ("concat_3 at 7 dB, 31 dB before", "concat_3 at 7 dB, 31 dB before"),
-])
-def test_the_layer_where_noise_begins_is_named(layers: Any, said: str) -> None:
+def lost(**changes: Any) -> list[str]:
+    return list(losses({"layers": layers(**changes)}))
+
+
+def test_the_layer_where_noise_begins_is_named_with_tensor_scale_and_zero_point() -> None:
     wanted = rows() / 640
-    (cause,) = told(held(wanted, wanted, scale=1 / 255, decoder=Raw(), facts={"layers": layers}))
-    assert cause == f"the signal-to-noise ratio falls first here: {said}"
+    (cause,) = told(held(wanted, wanted, scale=1 / 255, decoder=Raw(), facts={"layers": layers()}))
+    assert cause == ("the signal-to-noise ratio falls first at layer 'Concat_2' (CONCATENATION), in the tensor "
+                     "'Sigmoid_1;1' (scale 4.037, zero point -120, 0.2 steps) with values from 0 to 0.871: "
+                     "from 23.9 to 0 dB")
+
+
+def test_the_layer_that_loses_most_is_named_beside_the_first() -> None:
+    other = {**layers()["first"], "layer": "Slice", "scale": None, "zero_point": None, "before_db": None}
+    first, worst = lost(worst=other)
+    assert "first at layer 'Concat_2'" in first
+    assert worst == ("it falls farthest at layer 'Slice' (CONCATENATION), in the tensor 'Sigmoid_1;1' with values from "
+                     "0 to 0.871: to 0 dB")
+
+
+def test_a_tensor_with_many_steps_has_them_uncounted() -> None:
+    (said,) = lost(first={**layers()["first"], "maximum": 640.0}, worst=None)
+    assert "(scale 4.037, zero point -120)" in said
+
+
+def test_tensors_that_say_one_thing_are_named_and_counted() -> None:
+    *_, said = lost(constant=["a", "b", "c", "d", "e"])
+    assert said == "tensors inside that have one value throughout: a, b, c and 2 more"
+    assert lost(saturated=["a"])[-1] == "tensors inside that are clipped: a"
+
+
+def test_an_artifact_that_loses_nothing_inside_has_nothing_to_tell() -> None:
+    assert lost(first=None, worst=None) == [] == list(losses({}))
+
+
+def test_layers_of_an_artifact_with_floats_outside_are_told_too() -> None:
+    wanted = rows()
+    plain = result(wanted.shape)
+    found = case(wanted, wanted * 2, result=replace(plain, facts={"layers": layers()}))
+    assert [line[:32] for line in told(found)] == ["the signal-to-noise ratio falls "]
+
+
+def test_a_remedy_is_said_once() -> None:
+    wanted = rows()
+    found = told(held(wanted, quantised(wanted, 2.51, 0)))
+    assert len(found) > 1 and sum("cut_decode" in line for line in found) == 1
 
 
 def test_noise_samples_explain_nothing() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,27 @@ def test_random_weights_are_said_first() -> None:
 def test_an_artifact_that_did_not_load_has_a_report_too() -> None:
     judged = case(result=None, error="no such operator")
     text = smoke_text(document(judged, result=None, sizes={}, timings={}))
-    assert "does not load in its runtime: no such operator" in text
+    assert "does not work in its runtime: no such operator" in text
     assert "latency  " not in text
     assert "where the time went" not in text
+
+
+def test_integers_are_told_with_what_they_stand_for_and_where_they_lose() -> None:
+    held = {"tensor": "rows", "scale": 4.0370001, "zero_point": 8, "minimum": -32.3, "maximum": 997.1}
+    lossy = {"layer": "Concat_2", "operator": "CONCATENATION", "tensor": "Sigmoid_1", "scale": 4.037,
+             "zero_point": -120, "minimum": 0.0, "maximum": 0.87, "signal_to_noise_db": 0.0, "before_db": 23.9}
+    layers = {"samples": 4, "compared": 693, "limit_db": 10.0, "first": lossy, "worst": lossy, "constant": [],
+              "saturated": []}
+    plain = result((1, 3, 5))
+    text = smoke_text(document(case(result=replace(plain, facts={"quantisation": [held], "layers": layers}))))
+    assert "quantisation (beside a float file of the same graph)" in text
+    assert re.search(r"rows +4\.04 +8 +-32\.3 +997", text)
+    assert "693 layers on 4 inputs: some fall below 10 dB" in text
+    assert "- the signal-to-noise ratio falls first at layer 'Concat_2' (CONCATENATION)" in text
+    sane = {**layers, "first": None, "worst": None}
+    text = smoke_text(document(case(result=replace(plain, facts={"quantisation": [], "layers": sane}))))
+    assert "none falls below 10 dB" in text and "falls first" not in text
+    assert "quantisation" not in smoke_text(document(case()))
 
 
 def test_classes_are_told_with_their_scores_and_nothing_found_as_such() -> None:

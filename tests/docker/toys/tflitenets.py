@@ -73,6 +73,43 @@ def convolutions(batch=1, opset=12):
     )
 
 
+def mixed():
+    """Make one output of two columns in hundreds of pixels and two scores."""
+    random = np.random.RandomState(1)
+    weights = {
+        "places": random.uniform(0, 1 / 64, (192, 2)).astype(np.float32),
+        "scores": random.standard_normal((192, 2)).astype(np.float32) / 4,
+        "size": np.float32(640),
+    }
+    nodes = [
+        ("Flatten", ["x"], ["f"], {"axis": 1}),
+        ("MatMul", ["f", "places"], ["p"], {}),
+        ("Mul", ["p", "size"], ["pixels"], {}),
+        ("MatMul", ["f", "scores"], ["s"], {}),
+        ("Sigmoid", ["s"], ["sure"], {}),
+        ("Concat", ["pixels", "sure"], ["y"], {"axis": 1}),
+    ]
+    return graph(nodes, weights)
+
+
+def pooled(rectified=True):
+    """Add a padded pooling, which TFLite has with a padding of the lowest float, to a convolution of itself."""
+    random = np.random.RandomState(2)
+    weights = {
+        "w": random.standard_normal((4, 3, 3, 3)).astype(np.float32) / 5,
+        "v": random.standard_normal((4, 4, 3, 3)).astype(np.float32) / 5,
+    }
+    around = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        ("Conv", ["x", "w"], ["c"], around),
+        ("Relu" if rectified else "Identity", ["c"], ["r"], {}),
+        ("MaxPool", ["r"], ["m"], {**around, "strides": [2, 2]}),
+        ("Conv", ["m", "v"], ["d"], around),
+        ("Add", ["m", "d"], ["y"], {}),
+    ]
+    return graph(nodes, weights)
+
+
 def odd_names():
     """Make three outputs of one shape: once, twice and three times the input."""
     two, three = np.float32(2), np.float32(3)

@@ -8,8 +8,12 @@ from pathlib import Path
 _PLACE = str(Path(__file__).resolve().parents[3] / "docker" / "tflite")
 sys.path.insert(0, _PLACE)
 from child import Child, ChildError  # noqa: E402
+from diagnosis import FIXED, LIMIT, losses  # noqa: E402
+from inside import Part  # noqa: E402
+from noise import MOST, Row, Tally  # noqa: E402
 from signature import Held, dequantised, match, port, ports, quantised  # noqa: E402
 
 sys.path.remove(_PLACE)
 
-__all__ = ["Child", "ChildError", "Held", "dequantised", "match", "port", "ports", "quantised"]
+__all__ = ["FIXED", "LIMIT", "MOST", "Child", "ChildError", "Held", "Part", "Row", "Tally", "dequantised", "losses",
+           "match", "port", "ports", "quantised"]
