@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ci import scale
+from ci import pages, scale
 from modelfarm.artifact import MANIFEST, version_of
 from modelfarm.console import Console
 from modelfarm.containers import find_client
@@ -39,10 +39,10 @@ def run() -> int:
 
 
 def bench_scale() -> None:
-    """Print what thousands of jobs and dozens of workers cost."""
+    """Print what thousands of jobs, their report and dozens of workers cost."""
     pattern = Farm.here().artifact("digits", "onnx").folder
-    for name, figure in (*scale.bench_plan(pattern), *scale.bench_engines()):
-        print(f"  {name:<48} {figure:8.3f}", flush=True)
+    for name, figure in (*scale.bench_plan(pattern), *pages.bench_report(pattern), *scale.bench_engines()):
+        print(f"  {name:<56} {figure:8.3f}", flush=True)
 
 
 def bench_cached() -> None:

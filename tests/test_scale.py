@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ci import scale
+from ci import pages, scale
 from tests.toys import Toys
 
 
@@ -40,3 +40,22 @@ def test_jobs_that_only_sleep_come_to_an_end(name: str) -> None:
             with scale.cluster(farm, 2, 0.1) as engine:
                 assert scale.spent(engine, jobs) >= 0.2
         assert not (Path(farm.settings.artifacts) / "model0").exists()
+
+
+def test_the_report_is_written_once_and_then_only_what_changed(toys: Toys) -> None:
+    toys.run(toys.jobs())
+    pattern = toys.farm.artifact("toy", "toy").folder
+    rows = pages.bench_report(pattern, 2, 4)
+    assert [name.partition(" /")[0] for name, _ in rows] == [
+        "report of 8 versions", "the same again, nothing changed", "the same again, one changed"]
+    assert all(ratio > 0 for _, ratio in rows)
+
+
+def test_a_report_that_writes_too_much_or_too_little_is_no_figure(toys: Toys) -> None:
+    toys.run(toys.jobs())
+    pattern = toys.farm.artifact("toy", "toy").folder
+    with scale.many(1, 2) as farm:
+        scale.fill(farm, scale.planned(farm), pattern)
+        pages._write(farm, fresh=2)
+        with pytest.raises(AssertionError):
+            pages._write(farm, fresh=1)
