@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelfarm.artifact import Artifact
-from modelfarm.phrase import size
+from modelfarm.phrase import rounded, size
 from modelfarm.settings import Thresholds
 
 _STILL = 0.02  # of a size: what has changed by less is not worth a word
@@ -56,7 +56,7 @@ def _latency(before: Mapping[str, Any], after: Mapping[str, Any], thresholds: Th
     slower = other > one * thresholds.latency and other - one > thresholds.milliseconds
     faster = one > other * thresholds.latency and one - other > thresholds.milliseconds
     if slower or faster:
-        yield Change(text=f"latency {one:.3g} -> {other:.3g} ms", worse=slower)
+        yield Change(text=f"latency {rounded(one)} -> {rounded(other)} ms", worse=slower)
 
 
 def _errors(before: Mapping[str, Any], after: Mapping[str, Any], thresholds: Thresholds) -> Iterator[Change]:

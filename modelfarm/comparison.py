@@ -8,7 +8,7 @@ from typing import Any
 from modelfarm.artifact import Artifact
 from modelfarm.console import Console
 from modelfarm.engines.engine import Outcome
-from modelfarm.phrase import size
+from modelfarm.phrase import rounded, size
 
 _HEADING = ("precision", "way", "size", "latency", "worst error", "predictions")
 
@@ -40,7 +40,7 @@ def _figures(artifact: Artifact) -> Iterator[str]:
     smoke: Mapping[str, Any] = artifact.smoke
     latency = smoke.get("latency") or {}
     yield size(smoke["size"])
-    yield f"{latency['median_ms']:.3g} ms" if latency else ""
+    yield f"{rounded(latency['median_ms'])} ms" if latency else ""
     yield ", ".join(f"{float(error):.1e} {unit}" for unit, error in smoke["worst"].items())
     yield _gate(smoke, "predictions")
 

@@ -54,10 +54,10 @@ class ConversionError(FarmError):
 
 
 class GateError(FarmError):
-    """An artifact did not pass a gate, and was not published."""
+    """An artifact did not pass a gate, and was not published; or it did, and is worse than the last good one."""
 
     code = 6
-    meaning = "the result did not pass a gate and was not published"
+    meaning = "a result did not pass a gate, or is worse than the last good one"
 
 
 class ArtifactError(FarmError):

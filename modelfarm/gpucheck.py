@@ -17,7 +17,7 @@ from modelfarm.engines.engine import Outcome
 from modelfarm.errors import FarmError, MachineError, UsageError
 from modelfarm.farm import Farm
 from modelfarm.gpu import Gpu
-from modelfarm.phrase import shown
+from modelfarm.phrase import rounded, shown
 from modelfarm.plan import Request, parse_models
 from modelfarm.recipe import Recipe
 from modelfarm.target import Target
@@ -138,7 +138,7 @@ def _cells(row: Row, rivals: Mapping[tuple[str, str], float]) -> tuple[str, ...]
 
 
 def _ms(value: float | None) -> str:
-    return f"{value:.3g} ms" if value is not None else ""
+    return f"{rounded(value)} ms" if value is not None else ""
 
 
 def write(folder: Path, gpu: Gpu, at: str, rows: Sequence[Row]) -> tuple[Path, Path]:

@@ -14,6 +14,7 @@ from modelfarm.console import Console
 from modelfarm.errors import UsageError
 from modelfarm.job import REFERENCE, Job, JobResult, JobSpec, read_result
 from modelfarm.manifest import Origin
+from modelfarm.phrase import rounded
 from modelfarm.recipe import Recipe
 from modelfarm.target import Target
 
@@ -94,7 +95,7 @@ def _print(found: Sequence[Prediction], result: JobResult, console: Console) -> 
     for line in [prediction_line(entry) for entry in found] or ["nothing found"]:
         console.line(f"  {line}")
     if result.latency:
-        console.line(f"  {result.latency.median_ms:.3g} ms median, {result.latency.p95_ms:.3g} ms p95, on "
+        console.line(f"  {rounded(result.latency.median_ms)} ms median, {rounded(result.latency.p95_ms)} ms p95, on "
                      f"{result.device.used} ({result.device.detail})")
 
 

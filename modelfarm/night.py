@@ -30,7 +30,8 @@ class Row:
     `state` is one of STATES: verified and built are new artifacts, of which the second could not be run here; cached
     ones were there already, and `reason` and `remedy` tell why a row failed or was skipped, with its exit `code`.
     `worst` is the greatest error by unit, `latency` as in smoke.json, `size` in bytes, `seconds` what the job took,
-    `failed` the folder of a failure below the store, `since` the version that `changes` and `regressions` compare with.
+    `failed` the folder of a failure below the store, `waited_for` the job whose failure kept it from starting, `since`
+    the version that `changes` and `regressions` compare with.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Row:
     latency: Mapping[str, Any] | None = None
     size: int | None = None
     failed: str = ""
+    waited_for: str = ""
     since: str = ""
     changes: Sequence[str] = ()
     regressions: Sequence[str] = ()
@@ -64,7 +66,8 @@ class Row:
 class Night:
     """One run of the matrix: when it began and ended (UTC, ISO 8601), where it ran, its exit code and its rows.
 
-    `whole` says that it was about all models; `complete` is false where it was interrupted.
+    `whole` says that it was about all models; `complete` is false where it was interrupted; `regression` is what
+    REGRESSION= said.
     """
 
     began: str
@@ -76,6 +79,7 @@ class Night:
     complete: bool
     code: int
     rows: tuple[Row, ...]
+    regression: str = ""
     farm: str = __version__
 
     @property

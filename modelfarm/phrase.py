@@ -18,6 +18,11 @@ def size(count: int, word: str = "B") -> str:
     return f"{count} {word}"
 
 
+def rounded(value: float) -> str:
+    """Return a number with three significant digits, and whole where it has more before the point."""
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:.3g}"
+
+
 def duration(seconds: float) -> str:
     """Return a time in the unit that reads best."""
     if seconds < 59.5:

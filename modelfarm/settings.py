@@ -33,6 +33,13 @@ class Thresholds:
     error: float = 10.0
     smallest: float = 1e-6
 
+    @property
+    def moved(self) -> str:
+        """Return those that are not the usual ones, as REGRESSION= takes them."""
+        usual = Thresholds()
+        return " ".join(f"{field.name}={getattr(self, field.name):g}" for field in fields(self)
+                        if getattr(self, field.name) != getattr(usual, field.name))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:

@@ -39,14 +39,15 @@ def work(farm: Farm, models: str, request: Request, console: Console) -> int:
     jobs, rows = farm.matrix(request, console).plan(names)
     complete = False
     try:
-        rows += shift.run(jobs, console)
+        rows[:0] = shift.run(jobs, console)
         complete = True
     finally:
         order = {name: place for place, name in enumerate(names)}
         rows.sort(key=lambda row: order[row.model])
         night = Night(began=began, ended=now(), seconds=round(time.monotonic() - start, 3),
                       engine=farm.settings.engine, strict=farm.settings.strict, whole=set(names) == set(farm.models()),
-                      complete=complete, code=code(rows, strict=farm.settings.strict), rows=tuple(rows))
+                      complete=complete, code=code(rows, strict=farm.settings.strict),
+                      regression=farm.settings.thresholds.moved, rows=tuple(rows))
         file = write_night(farm.store, night)
     print_night(night, file, console)
     return night.code
@@ -101,6 +102,7 @@ class Shift:
         if outcome.waited_for:
             first = next(other for other in outcomes if other.name == outcome.waited_for)
             return replace(row, reason=f"not started: it starts from {outcome.waited_for}, which failed",
+                           waited_for=outcome.waited_for,
                            code=first.error.code if first.error else FarmError.code)
         assert outcome.error
         kept = self.farm.store.root / FAILED / row.model / row.variant / row.version

@@ -15,7 +15,7 @@ from modelfarm.engines.engine import Outcome
 from modelfarm.errors import ArtifactError, FarmError, GateError, MachineError
 from modelfarm.lint import read_findings, report
 from modelfarm.night import Night, Row
-from modelfarm.phrase import duration, shown, size
+from modelfarm.phrase import duration, rounded, shown, size
 from modelfarm.store import Store
 
 _HEADING = ("model", "variant", "version", "size", "gates", "worst error", "latency")
@@ -157,7 +157,7 @@ def _worst(worst: Mapping[str, float]) -> str:
 
 
 def _latency(latency: Mapping[str, Any] | None) -> str:
-    return f"{latency['median_ms']:.3g} ms (p95 {latency['p95_ms']:.3g})" if latency else ""
+    return f"{rounded(latency['median_ms'])} ms (p95 {rounded(latency['p95_ms'])})" if latency else ""
 
 
 def _when(published: float) -> str:

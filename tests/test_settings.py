@@ -95,3 +95,9 @@ def test_thresholds_of_regressions_are_read_by_name() -> None:
     for text in ("latency", "latency=", "latency=fast", "latency=-1", "size=inf"):
         with pytest.raises(UsageError, match="expected (latency|size)=number"):
             from_environment({"REGRESSION": text})
+
+
+def test_moved_thresholds_are_told_as_they_are_given() -> None:
+    assert Thresholds().moved == ""
+    text = "latency=3 smallest=1e-05"
+    assert from_environment({"REGRESSION": text}).thresholds.moved == text

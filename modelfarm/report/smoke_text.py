@@ -7,7 +7,7 @@ from typing import Any
 
 from modelfarm.artifact import BUILT
 from modelfarm.gates.diagnosis import losses
-from modelfarm.phrase import size
+from modelfarm.phrase import rounded, size
 
 Document = Mapping[str, Any]
 
@@ -171,7 +171,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _figure(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
+    return value if isinstance(value, str) else rounded(value)
 
 
 def _brief(value: Any) -> str:

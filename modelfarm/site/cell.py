@@ -39,7 +39,8 @@ class Event:
 class Cell:
     """One variant of a model as it stands: its newest version, and the events that led there, newest first.
 
-    `since` is the version that still is `latest` where the newest one is no good, `tail` the end of its log.
+    `since` is the version that still is `latest` where the newest one is no good, `tail` the end of its log,
+    `waited_for` the name of what had to be made before it and failed; `unproven` says that what is served was never run.
     """
 
     model: str
@@ -57,6 +58,8 @@ class Cell:
     random_weights: bool
     tail: str
     events: tuple[Event, ...]
+    waited_for: str = ""
+    unproven: bool = False
 
     @property
     def name(self) -> str:
@@ -75,6 +78,11 @@ def read_cell(document: Mapping[str, Any]) -> Cell:
     return Cell(**{**document, "events": events})
 
 
+def is_step(variant: str) -> bool:
+    """Return whether a variant is made on the way to others, such as `onnx-for-tflite`."""
+    return "-for-" in variant or "-from-" in variant
+
+
 def page_of(version: Version) -> str:
     """Return the address of a version's page below the report's folder."""
     return quote(f"{version.model}/{version.variant}/{version.version}.html")
@@ -91,7 +99,7 @@ def make_cell(versions: Sequence[Version]) -> Cell:
                 since_page=page_of(good) if good and good is not newest else "",
                 size=_size(shown), latency=_latency(shown),
                 worst=", ".join(f"{figure(number(error))} {unit}" for unit, error in shown.figures.worst.items()),
-                random_weights=newest.figures.random_weights, tail=_tail(newest) if newest.state == FAILED else "",
+                random_weights=newest.figures.random_weights, tail=_tail(newest) if newest.state == FAILED else "", unproven=shown.state == BUILT,
                 events=tuple(_events(versions[:_EVENTS + 1])))
 
 

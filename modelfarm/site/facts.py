@@ -83,12 +83,18 @@ def _lowered(rest: dict[str, Any]) -> tuple[Step, ...]:
 
 
 def _edited(rest: dict[str, Any]) -> tuple[Step, ...]:
-    """Take the passes' lines, each with its proof; what they tell decoders stays under its name."""
+    """Take the passes' lines, each with its proof; what they tell decoders stays under its name.
+
+    A PyTorch model is exported with the batch that is asked for, so that a pass may find its work done.
+    """
     edited = dict(plain.mapping(rest.get("edited")))
+    idle = edited.get("changed") == []
     lines = _texts(edited, "changed")
     if lines or edited != plain.mapping(rest.get("edited")):
         rest.pop("edited")
         rest.update({f"edited: {name}": value for name, value in edited.items()})
+    if idle:
+        return (Step(title="edited by graph passes", lines=("nothing had to be changed: the graph came as wanted",)),)
     return (Step(title="edited by graph passes", lines=lines),) if lines else ()
 
 

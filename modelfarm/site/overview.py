@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from modelfarm.errors import FarmError
 from modelfarm.night import STATES, Night
-from modelfarm.site.cell import Cell
+from modelfarm.site.cell import Cell, is_step
 from modelfarm.site.pages import counted
 from modelfarm.site.record import moment, night_run, overlaid
 from modelfarm.site.run import Run, last_run
-from modelfarm.site.version import DAMAGED, FAILED
+from modelfarm.site.trouble import find_troubles
 
 MEANINGS = {
     "verified": "passed every gate against its source",
@@ -32,12 +33,25 @@ def overview(cells: Sequence[Cell], nights: Sequence[Night]) -> dict[str, Any]:
     for cell in ordered:
         models.setdefault(cell.model, {})[cell.variant] = cell
     totals = counted((cell.state for cell in ordered), list(MEANINGS))
-    failures = sorted((cell for cell in ordered if cell.state in (FAILED, DAMAGED)), key=lambda cell: -cell.when)
-    return {"cells": ordered, "models": models, "variants": sorted({cell.variant for cell in ordered}),
-            "totals": totals, "attention": len(failures), "failures": failures,
-            "run": _run(cells, nights), "nights": nights, "night_states": STATES,
+    troubles = find_troubles(ordered, nights[0] if nights else None)
+    variants = sorted({cell.variant for cell in ordered}, key=lambda name: (is_step(name), name))
+    return {"cells": ordered, "models": models, "variants": variants,
+            "totals": totals, "troubles": troubles,
+            "run": _run(cells, nights), "nights": [(night, _ended(night)) for night in nights], "night_states": STATES,
             "meanings": {state: words for state, words in MEANINGS.items() if state in totals},
             "listed": _LISTED, "explained": _EXPLAINED}
+
+
+def _ended(night: Night) -> str:
+    """Return how a night ended, in words: a regression has the exit code of a gate, and no artifact of it failed."""
+    if not night.code:
+        words = "all well"
+    elif night.regressed and not night.totals["failed"]:
+        words = f"{night.code}: something got worse"
+    else:
+        meanings = {kind.code: kind.meaning for kind in FarmError.__subclasses__()}
+        words = f"{night.code}: {meanings.get(night.code, FarmError.meaning)}"
+    return words if night.complete else f"{words}; interrupted"
 
 
 def _run(cells: Sequence[Cell], nights: Sequence[Night]) -> Run | None:

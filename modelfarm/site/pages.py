@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,12 +22,14 @@ from modelfarm.phrase import size
 from modelfarm.site import plain
 from modelfarm.site.cell import differences, last_lines
 from modelfarm.site.facts import sort_facts
+from modelfarm.site.figures import Gate
 from modelfarm.site.plot import plot_errors, plot_trend
 from modelfarm.site.record import moment
 from modelfarm.site.version import OVERLAY, Version
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
+JOB = "job.json"  # of a failure
 _MARKS = {"verified": "✓", "passed": "✓", "built": "◆", "cached": "=", "failed": "✕", "damaged": "!", "skipped": "–",
           "not run": "–"}
 _LOG = 64 * 1024  # bytes of a log that a page shows
@@ -82,7 +86,9 @@ class Pages:
             root="../../", version=version, versions=versions, newer=versions[place - 1] if place else None,
             older=versions[place + 1] if place + 1 < len(versions) else None,
             changes=[change.text for change in differences(before, version)] if before and version.good else [],
-            plot=plot_errors(figures.errors), facts=sort_facts(figures.facts), materials=list(_materials(version)),
+            plot=plot_errors(figures.errors), facts=sort_facts(figures.facts), gates=list(_gathered(figures.gates)),
+            glance=bool(version.size or figures.latency or figures.worst or figures.precision or figures.runner),
+            materials=list(_materials(version)),
             widened=plain.items(plain.at(version.manifest, "predicate", "verification", "widenedLimits")),
             latency_trend=plot_trend("Latency", "ms", versions, latencies, version),
             size_trend=plot_trend("Size", "kB", versions, [each.size / 1e3 if each.size else None
@@ -99,6 +105,14 @@ def printable(value: Any) -> Any:
     return _CONTROLS.sub("�", _COLOURS.sub("", value))
 
 
+def _gathered(gates: Sequence[Gate]) -> Iterator[tuple[Gate, int]]:
+    """Yield each gate with the number of rows that its words stand for: gates that were not run share the reason."""
+    for _, same in groupby(gates, key=lambda gate: gate.summary if gate.state == "not run" else gate.name):
+        first, *others = same
+        yield first, 1 + len(others)
+        yield from ((gate, 0) for gate in others)
+
+
 def _materials(version: Version) -> Iterator[tuple[str, str, str]]:
     """Yield role, name and SHA-256 of what a version was made from."""
     resolved = plain.items(plain.at(version.manifest, "predicate", "buildDefinition", "resolvedDependencies"))
@@ -110,6 +124,8 @@ def _materials(version: Version) -> Iterator[tuple[str, str, str]]:
 
 
 def _documents(version: Version) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if not version.manifest:
+        yield from (("The job, as the toolchain got it", job) for job in [_job(version.folder)] if job)
     definition = plain.at(version.manifest, "predicate", "buildDefinition")
     internal = plain.at(definition, "internalParameters")
     for title, found in (("The toolchain", plain.at(internal, "toolchain")),
@@ -117,6 +133,14 @@ def _documents(version: Version) -> Iterator[tuple[str, Mapping[str, Any]]]:
                          ("The recipe", plain.at(definition, "externalParameters", "recipe"))):
         if plain.mapping(found):
             yield title, found
+
+
+def _job(folder: Path) -> Mapping[str, Any]:
+    """Return what a failure's job was, as far as it was kept and can be read."""
+    try:
+        return plain.mapping(json.loads((folder / JOB).read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 def _pictures(version: Version) -> Iterator[Picture]:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from modelfarm.phrase import rounded
+
 _LONGEST = 12  # items of a list that are written in one line
 
 
@@ -45,7 +47,7 @@ def at(value: Any, *keys: str) -> Any:
 
 
 def figure(value: Any) -> str:
-    """Write a number with three significant digits, whole ones in full, text as it is; a dash for nothing."""
+    """Write a number with three significant digits, large ones in full, text as it is; a dash for nothing."""
     if isinstance(value, bool) or value is None:
         return "–" if value is None else _word(value)
     if isinstance(value, int):
@@ -54,7 +56,7 @@ def figure(value: Any) -> str:
         return str(value)
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "−∞"}.get(value, "not a number")
-    return f"{value:.3g}"
+    return rounded(value)
 
 
 def is_scalar(value: Any) -> bool:

@@ -10,7 +10,9 @@ from dataclasses import replace
 from itertools import islice
 
 from modelfarm.night import STATES, Night, Row, nights
+from modelfarm.phrase import size
 from modelfarm.site.cell import Cell
+from modelfarm.site.plain import figure, mapping, number
 from modelfarm.site.run import Line, Run
 from modelfarm.store import Store
 
@@ -24,8 +26,9 @@ def newest_nights(store: Store) -> list[Night]:
 
 
 def _sound(night: Night) -> bool:
-    texts = [night.began, night.ended, night.engine]
-    texts += [value for row in night.rows for value in (row.model, row.variant, row.state, row.reason, row.version)]
+    texts = [night.began, night.ended, night.engine, night.regression]
+    texts += [value for row in night.rows for value in (row.model, row.variant, row.state, row.reason, row.version,
+                                                        row.waited_for)]
     words = [word for row in night.rows for word in (*row.changes, *row.regressions)]
     return (all(isinstance(text, str) for text in (*texts, *words)) and isinstance(night.seconds, int | float)
             and type(night.code) is int and all(row.state in STATES for row in night.rows))
@@ -57,7 +60,7 @@ def _alone(row: Row, when: float) -> Cell:
     """Return the cell of a variant of which the store keeps nothing."""
     return Cell(model=row.model, variant=row.variant, state=row.state, version=row.version, page="", when=when,
                 reason=_reason(row), since="", since_page="", size="", latency="", worst="", random_weights=False,
-                tail="", events=())
+                tail="", events=(), waited_for=row.waited_for)
 
 
 def _stood(cell: Cell, row: Row, when: float) -> Cell:
@@ -68,7 +71,7 @@ def _stood(cell: Cell, row: Row, when: float) -> Cell:
                        page=served.page if served else cell.since_page or cell.page)
     if row.state == "skipped" or (row.state == "failed" and row.version != cell.version):
         good = cell.state in _MADE
-        return replace(cell, state=row.state, reason=_reason(row), when=when, tail="",
+        return replace(cell, state=row.state, reason=_reason(row), when=when, tail="", waited_for=row.waited_for,
                        since=cell.version if good else cell.since, since_page=cell.page if good else cell.since_page)
     return cell
 
@@ -86,7 +89,8 @@ def night_run(night: Night, before: Night | None, cells: Sequence[Cell]) -> Run:
               (("cached", "were there already"), ("skipped", "skipped")) if night.totals[state]]
     minutes = night.seconds / 60
     spent = f"{minutes:.0f} minutes" if minutes >= 2 else f"{night.seconds:.0f} seconds"
-    words = [f"the night took {spent}", *counts, *([] if night.complete else ["it was interrupted"])]
+    words = [f"the night took {spent}", *counts, *([] if night.complete else ["it was interrupted"]),
+             *([f"regressions by REGRESSION=\"{night.regression}\""] if night.regression else [])]
     return Run(began=moment(night.began), ended=moment(night.ended), note="; ".join(words),
                lines=tuple(sorted(lines, key=Line.urgency)))
 
@@ -112,4 +116,13 @@ def _words(row: Row, was: Row | None) -> Iterator[str]:
     if row.state in _MADE:
         yield from (change for change in row.changes if change not in row.regressions)
         if not row.since:
-            yield "the first version"
+            yield ", ".join(["the first version", *_measured(row)])
+
+
+def _measured(row: Row) -> Iterator[str]:
+    """Yield the figures of a row, as far as they are of their kinds: a night's record may be anything."""
+    if isinstance(row.size, int):
+        yield size(row.size)
+    median = number(mapping(row.latency).get("median_ms"))
+    if median is not None:
+        yield f"{figure(median)} ms"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modelfarm.site.cell import Cell
+from modelfarm.site.cell import Cell, is_step
 from modelfarm.site.version import DAMAGED, FAILED
 
 PAUSE = 3600.0  # seconds: what was made after a longer pause belongs to another run
@@ -24,8 +24,8 @@ class Line:
     worse: tuple[str, ...] = ()
 
     def urgency(self) -> int:
-        """Return a number by which what needs a look comes first."""
-        return 0 if self.state in _URGENT else 1 if self.worse else 2
+        """Return a number by which what needs a look comes first, and steps on the way to others last."""
+        return 0 if self.state in _URGENT else 1 if self.worse else 3 if is_step(self.variant) else 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """A shelf: stores filled quickly with versions whose age, figures and faults a test chooses.
 
-The documents have the shape that the farm writes; test_real_store.py holds the report against a store that the farm
-itself has filled.
+The documents have the shape that the farm writes; tests/end/test_report.py holds the report against a store that the
+farm itself has filled.
 """
 
 from __future__ import annotations

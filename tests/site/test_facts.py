@@ -54,3 +54,11 @@ def test_sorting_leaves_the_document_alone() -> None:
     facts = {"nodes": {"Conv": 1}, "edited": {"changed": ["x"]}, "lint": []}
     sort_facts(facts)
     assert facts == {"nodes": {"Conv": 1}, "edited": {"changed": ["x"]}, "lint": []}
+
+
+def test_edits_that_found_nothing_to_do_say_so() -> None:
+    (step,) = sort_facts({"edited": {"changed": []}}).steps
+    assert step.lines == ("nothing had to be changed: the graph came as wanted",)
+    facts = sort_facts({"edited": {"changed": [], "normalise_boxes": {"factor": 2}}})
+    assert len(facts.steps) == 1 and facts.other == {"edited: normalise_boxes": {"factor": 2}}
+    assert sort_facts({"edited": {"changed": [3]}}).steps == ()

@@ -75,7 +75,7 @@ def test_a_version_shows_its_gates_errors_and_figures(full: Shelf) -> None:
     page = full.page_of(full.latest())
     assert [text.split()[0] for text in page.texts(".//table[@class='gates']/tbody/tr")] == list(GATES)
     assert "box px 0.0005 5e-05 5e-06 0.999999995 0.001 a.png ✓passed" in page.section("errors")
-    assert "10 ms p95 12" in page.section("glance")
+    assert "10 ms p95 12 ms" in page.section("glance")
     assert "Conv 6" in page.section("graph")
     assert "opset 12" in page.section("graph")
     assert "m.pt" in page.section("provenance")
@@ -245,3 +245,27 @@ def test_the_report_can_be_moved(full: Shelf, tmp_path: Path) -> None:
     goal = tmp_path / "elsewhere"
     full.report.rename(goal)
     assert [Page(file=file).faults() for file in goal.rglob("*.html") if Page(file=file).faults()] == []
+
+
+def test_gates_that_were_not_run_give_their_reason_once(shelf: Shelf) -> None:
+    gates = [{"name": name, "state": "passed" if name == "complete" else "not run",
+              "summary": "present" if name == "complete" else "there is no GPU here", "reasons": []} for name in GATES]
+    folder = shelf.good(verification={"verified": "built, not run"}, gates=gates)
+    shelf.write()
+    page = shelf.page_of(folder)
+    assert page.section("gates").count("there is no GPU here") == 1
+    assert [cell.get("rowspan") for cell in page.all(".//table[@class='gates']//td[@rowspan]")] == ["6"]
+    assert "Ran on" not in page.section("glance")
+    assert page.faults() == []
+
+
+def test_a_failure_without_figures_shows_its_job_and_no_empty_parts(shelf: Shelf) -> None:
+    folder = shelf.failed()
+    shelf.write()
+    assert "At a glance" not in shelf.page_of(folder).words
+    assert "Where it comes from" not in shelf.page_of(folder).words
+    for content, said in (('{"options": {"opset": 17}}', True), ("{", False), ("[1]", False)):
+        (folder / "job.json").write_text(content)
+        shelf.write()
+        assert ("The job, as the toolchain got it" in shelf.page_of(folder).words) == said
+        assert ("opset 17" in shelf.page_of(folder).words) == said

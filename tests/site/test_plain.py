@@ -53,3 +53,10 @@ def test_lists_of_like_objects_are_tables() -> None:
     assert columns([{"shape": [1, 2]}]) == ["shape"]
     for value in ([], {}, [1], [{}], [{"a": 1}, 2], [{"a": {"b": 1}}], "text", [{str(n): n for n in range(13)}]):
         assert columns(value) == []
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    (0.0261234, "0.0261"), (65.84, "65.8"), (999.4, "999"), (999.6, "1000"), (2716.4, "2716"), (123456.7, "123457"),
+    (-2716.4, "-2716"), (1.5e12, "1.5e+12"), (0.0, "0")])
+def test_large_numbers_are_written_in_full(value: float, said: str) -> None:
+    assert figure(value) == said

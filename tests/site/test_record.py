@@ -67,7 +67,7 @@ def test_a_failure_without_anything_kept_is_among_the_failures(shelf: Shelf) -> 
     assert states(shelf) == {"broken/onnx": "failed"}
     assert "the recipe has 2 problems -> mend it" in shelf.page().section("failures")
     assert "✕failed broken onnx the recipe has 2 problems" in shelf.page().section("changes")
-    assert "code 3" in shelf.page().section("runs")
+    assert "3: a recipe has problems" in shelf.page().section("runs")
 
 
 def test_a_job_that_was_not_started_fails_beside_its_good_version(shelf: Shelf) -> None:
@@ -76,7 +76,7 @@ def test_a_job_that_was_not_started_fails_beside_its_good_version(shelf: Shelf) 
                      version="0" * 16))
     shelf.write()
     assert states(shelf) == {"m/tnn": "failed"}
-    assert f"{good.name} stays the latest good version" in shelf.page().section("failures")
+    assert f"still good: tnn m/tnn {good.name[:7]}" in shelf.page().section("failures")
 
 
 def test_what_was_made_after_the_night_is_what_changed_last(shelf: Shelf) -> None:
@@ -142,3 +142,86 @@ def test_a_record_that_is_none_is_left_out(shelf: Shelf, change: dict[str, Any])
 def test_the_times_of_nights_are_utc() -> None:
     assert moment(stamp(NOON)) == NOON
     assert moment("yesterday") == 0.0
+
+
+def test_what_was_not_started_stands_with_what_it_waited_for(shelf: Shelf) -> None:
+    shelf.good("m", "tnn-fp32")
+    night(shelf, row("m", "onnx-for-tnn", "failed", reason="gate golden: no cat", version="1" * 16),
+          row("m", "onnx", "failed", reason="gate golden: no cat", version="2" * 16),
+          row("m", "tnn-fp32", "failed", reason="not started", version="3" * 16, waited_for="m/onnx-for-tnn"),
+          row("m", "tnn-fp16", "failed", reason="not started", version="4" * 16, waited_for="m/tnn-fp32"),
+          row("n", "onnx", "failed", reason="gate golden: no cat", version="5" * 16), code=6)
+    shelf.write()
+    told = shelf.page().texts(".//section[@aria-labelledby='failures']/article")
+    assert [words.partition(" 2026")[0] for words in told] == [
+        "✕failed m onnx, onnx-for-tnn gate golden: no cat Not started for it: tnn-fp16, tnn-fp32.",
+        "✕failed n onnx gate golden: no cat"]
+    assert "still good: tnn-fp32" in told[0]
+    assert "m/tnn-fp16" not in shelf.page().section("matrix")
+    assert shelf.page().section("matrix").count("not started") == 1, "the other is still good"
+    assert "5 to look at" in shelf.page().source.partition("</title>")[0]
+
+
+@pytest.mark.parametrize("waited_for", ["m/tnn", "m/gone", "m/onnx"])
+def test_a_job_that_waited_for_nothing_known_is_told_by_itself(shelf: Shelf, waited_for: str) -> None:
+    night(shelf, row("m", "tnn", "failed", reason="not started", version="1" * 16, waited_for=waited_for),
+          row("m", "onnx", "failed", reason="not started either", version="2" * 16, waited_for="m/tnn"))
+    shelf.write()
+    words = shelf.page().section("failures")
+    assert "tnn" in words and "onnx" in words and shelf.page().faults() == []
+
+
+def test_a_failure_that_nobody_asks_for_any_more_is_no_trouble(shelf: Shelf) -> None:
+    shelf.failed("m", "tnn", when=NOON)
+    shelf.failed("other", when=NOON)
+    kept = shelf.good()
+    night(shelf, row(version=kept.name))
+    shelf.write()
+    assert shelf.page().texts(".//section[@aria-labelledby='failures']/article")[0].startswith("✕failed other onnx")
+    assert "did not ask any more for m tnn, which failed before" in shelf.page().section("failures")
+    assert "1 to look at" in shelf.page().source.partition("</title>")[0]
+    shelf.failed("m", "tnn", number=2, when=NOON + 2 * DAY)
+    shelf.write()
+    assert len(shelf.page().texts(".//section[@aria-labelledby='failures']/article")) == 2
+
+
+def test_thresholds_that_were_moved_are_told(shelf: Shelf) -> None:
+    kept = shelf.good()
+    night(shelf, row(version=kept.name), regression="latency=3 size=1.2")
+    shelf.write()
+    assert 'regressions by REGRESSION="latency=3 size=1.2"' in shelf.page().section("changes")
+    assert 'all well REGRESSION="latency=3 size=1.2"' in " ".join(shelf.page().section("runs").split())
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"code": 6, "rows": (row(state="verified", regressions=("size",), changes=("size",)),)}, "6: something got worse"),
+    ({"code": 6, "rows": (row(state="failed"),)}, "6: a result did not pass a gate"),
+    ({"code": 4, "complete": False, "rows": ()}, "4: this machine lacks something that the job needs; interrupted"),
+    ({"code": 99, "rows": ()}, "99: an error inside the farm itself"), ({"rows": ()}, "all well")])
+def test_a_night_ends_in_words(shelf: Shelf, changes: dict[str, Any], said: str) -> None:
+    shelf.good()
+    night(shelf, **changes)
+    shelf.write()
+    assert said in shelf.page().section("runs")
+
+
+def test_first_versions_come_with_figures_and_steps_on_the_way_last(shelf: Shelf) -> None:
+    step, made = shelf.good("m", "onnx-for-tnn", when=NOON + DAY - 60), shelf.good("m", "tnn", when=NOON + DAY - 60)
+    night(shelf, row("m", "onnx-for-tnn", state="verified", version=step.name, size=2000),
+          row("m", "tnn", state="verified", version=made.name, size=1000, latency={"median_ms": 2716.4}),
+          row("m", "odd", state="verified", size="big", latency=3), row("m", "same", state="verified", since="f" * 16))
+    shelf.write()
+    assert shelf.page().texts(".//section[@aria-labelledby='changes']/ul/li") == [
+        "✓verified m tnn the first version, 1 kB, 2716 ms", "✓verified m odd the first version",
+        "✓verified m same its figures are as before", "✓verified m onnx-for-tnn the first version, 2 kB"]
+    heads = shelf.page().texts(".//table[@class='matrix']//thead//th")
+    assert heads == ["Model", "odd", "same", "tnn", "onnx-for-tnn"]
+
+
+def test_what_was_never_run_is_not_proven_by_being_cached(shelf: Shelf) -> None:
+    built, made = shelf.good("m", "trt", verification={"verified": "built, not run"}), shelf.good("m", "onnx")
+    night(shelf, row("m", "trt", version=built.name), row("m", "onnx", version=made.name))
+    shelf.write()
+    cells = shelf.page().texts(".//table[@class='matrix']/tbody/tr/td")
+    assert "=cached" in cells[1] and cells[1].endswith("built, not run")
+    assert "=cached" in cells[0] and "not run" not in cells[0]
