@@ -40,7 +40,7 @@ class Cell:
     """One variant of a model as it stands: its newest version, and the events that led there, newest first.
 
     `since` is the version that still is `latest` where the newest one is no good, `tail` the end of its log,
-    `waited_for` the name of what had to be made before it and failed; `unproven` says that what is served was never run.
+    `waited_for` the name of what had to be made before it and failed; `unproven`: what is served was never run.
     """
 
     model: str
@@ -99,7 +99,8 @@ def make_cell(versions: Sequence[Version]) -> Cell:
                 since_page=page_of(good) if good and good is not newest else "",
                 size=_size(shown), latency=_latency(shown),
                 worst=", ".join(f"{figure(number(error))} {unit}" for unit, error in shown.figures.worst.items()),
-                random_weights=newest.figures.random_weights, tail=_tail(newest) if newest.state == FAILED else "", unproven=shown.state == BUILT,
+                random_weights=newest.figures.random_weights, tail=_tail(newest) if newest.state == FAILED else "",
+                unproven=shown.state == BUILT,
                 events=tuple(_events(versions[:_EVENTS + 1])))
 
 
