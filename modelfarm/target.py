@@ -141,7 +141,7 @@ _EDITS = Record(fields={
     "keep": Field(shape=Sequence(of=Text(), least=1), help="outputs, or tensors inside"),
     "remove": Field(shape=Sequence(of=Text(), least=1), help="nodes at which branches begin"),
     "exported": Field(shape=Sequence(of=Text(), least=1), help="outputs of a PyTorch source, where edits rename them"),
-    **dict.fromkeys(("constants", "unused", "four_dimensions", "padded_maxpool", "strided_slices"),
+    **dict.fromkeys(("constants", "unused", "four_dimensions", "padded_maxpool", "strided_slices", "whole_numbers"),
                     _SWITCH),
     "cut_decode": Field(shape=Anything()),
     "half": Field(shape=Anything()),

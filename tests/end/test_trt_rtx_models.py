@@ -36,6 +36,11 @@ def verification(folder: Path) -> Any:
     return json.loads((folder / "manifest.json").read_text())["predicate"]["verification"]
 
 
+def precisions_of(model: str) -> list[str]:
+    precisions: list[str] = RECIPES[model]["targets"]["trt-rtx"].get("precision", ["fp32"])
+    return precisions
+
+
 def judge(shop: Shop, model: str, precision: str, suffix: str = "") -> None:
     """Assert that the graph of an engine was proven, and that the engine was built for all that take it."""
     graph = f"onnx-for-trt-rtx{'' if precision == 'fp32' else f'-{precision}'}{suffix}"
@@ -49,8 +54,7 @@ def judge(shop: Shop, model: str, precision: str, suffix: str = "") -> None:
 
 @pytest.mark.parametrize("model", TRAINED)
 def test_a_bundled_model_becomes_engines_in_the_precisions_of_its_recipe(shop: Shop, data: Path, model: str) -> None:
-    precisions = [name for name in RECIPES[model]["targets"]["trt-rtx"]["precision"] if (model, name) not in SLOW]
-    assert {"fp32", "fp16"} <= set(precisions)
+    precisions = [name for name in precisions_of(model) if (model, name) not in SLOW]
     run(shop, model, "--precision", ",".join(precisions), MODELFARM_DATA=str(data))
     for precision in precisions:
         judge(shop, model, precision)
@@ -62,8 +66,19 @@ def test_a_bundled_model_without_weights_becomes_an_engine_with_random_ones(shop
     judge(shop, model, "fp32", "-random")
 
 
+def test_a_quantised_file_becomes_an_engine_of_float_arithmetic(shop: Shop, data: Path) -> None:
+    run(shop, "shufflenet-v2-12-int8", MODELFARM_DATA=str(data))
+    graph = shop.latest("shufflenet-v2-12-int8", "onnx-for-trt-rtx")
+    smoke = json.loads((graph / "smoke.json").read_text())
+    assert smoke["worst"]["score"] == 0, "to the last bit"
+    changed = smoke["facts"]["edited"]["changed"]
+    assert "whole_numbers: 56 QLinearConv in float arithmetic" in changed
+    facts = verification(shop.latest("shufflenet-v2-12-int8", "trt-rtx-fp32"))["facts"]
+    assert set(facts["network"]["types"]) <= {"float32", "int64"} and "quantize" not in facts["network"]["layers"]
+
+
 def test_every_bundled_model_says_which_engines_it_becomes() -> None:
-    without = {name for name, recipe in RECIPES.items() if "trt-rtx" not in recipe["targets"]}
-    assert without == {"shufflenet-v2-12-int8"}, "TensorRT takes no graph whose zero points are other than 0"
-    calibrated = {name for name, recipe in RECIPES.items() if "calibration" in recipe}
-    assert calibrated == {name for name in BECOMING if "int8" in RECIPES[name]["targets"]["trt-rtx"]["precision"]}
+    assert {name for name, recipe in RECIPES.items() if "trt-rtx" not in recipe["targets"]} == set()
+    assert {name for name in BECOMING if not {"fp32", "fp16"} <= set(precisions_of(name))} == {"shufflenet-v2-12-int8"}
+    calibrated = {name for name in BECOMING if "calibration" in RECIPES[name]}
+    assert calibrated == {name for name in BECOMING if "int8" in precisions_of(name)}

@@ -31,6 +31,7 @@ from passes import (
     split_outputs,
     strided_slices,
     unused,
+    whole_numbers,
 )
 from passes.batch import BatchChange, joined
 from passes.change import Change
@@ -42,6 +43,7 @@ from passes.proof import Proof, prove
 ORDER: tuple[ModuleType, ...] = (
     cut,
     cut_decode,
+    whole_numbers,
     constants,
     four_dimensions,
     split_outputs,
