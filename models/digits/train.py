@@ -1,4 +1,4 @@
-"""Train the digit classifier and write what the recipe needs: weights, sample pictures, held-out digits.
+"""Train the digit classifier and write what the recipe needs: weights, sample pictures, held-out and calibration digits.
 
     python models/digits/train.py [--digits digits.csv.gz] [--out FOLDER]
 
@@ -30,6 +30,7 @@ EPOCHS = 12
 BATCH = 32
 GRID = 2.0**-16
 SURE = 0.9  # least probability of the digits that become sample pictures
+MEASURED = 10  # digits of each class on which the ranges of integer models are measured
 
 
 def main() -> None:
@@ -45,6 +46,7 @@ def main() -> None:
     held = held_out(labels)
     model = train(tensor(pictures[~held]), torch.from_numpy(labels[~held]))
     store(model, options.out, pictures[held], labels[held])
+    store_calibration(options.out, pictures[~held], labels[~held])
 
 
 def read(file: Path | None) -> tuple[np.ndarray, np.ndarray]:
@@ -121,6 +123,13 @@ def store(model: Digits, folder: Path, pictures: np.ndarray, labels: np.ndarray)
         first = np.flatnonzero(sure & (labels == digit))[0]
         (samples / f"{digit}.png").write_bytes(png(pictures[first]))
     print(f"accuracy {right.mean():.4f} on {len(labels)} held-out digits")
+
+
+def store_calibration(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> None:
+    """Write the first digits of each class that the network was trained on: those that are held out judge it."""
+    rows = np.concatenate([np.flatnonzero(labels == digit)[:MEASURED] for digit in range(10)])
+    (folder / "calibration").mkdir(exist_ok=True)
+    np.savez_compressed(folder / "calibration" / "training.npz", input=tensor(pictures[rows]).numpy())
 
 
 def png(picture: np.ndarray) -> bytes:
