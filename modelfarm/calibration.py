@@ -15,7 +15,7 @@ from modelfarm import pictures as files
 from modelfarm.errors import RecipeError
 from modelfarm.pictures import Pixels
 from modelfarm.recipe import CalibrationChoice, Input
-from modelfarm.samples import Tensors, from_arrays, from_picture
+from modelfarm.samples import Tensors, check_regions, from_arrays, from_picture
 
 LEAST = 8  # different inputs; the range of fewer is that of these pictures, not of the model
 ENOUGH = 24  # from here on, more of them move the ranges of the models of this project by less than a step
@@ -82,14 +82,17 @@ def _digest(tensors: Tensors) -> str:
 
 def _candidates(inputs: Sequence[Input], choice: CalibrationChoice, pictures: Sequence[Path],
                 arrays: Sequence[Path]) -> Iterator[Candidate]:
+    check_regions("calibration", choice.regions, pictures)
     for file in pictures:
-        pixels = files.read(file, "rgb")
+        pixels, region = files.read(file, "rgb"), choice.regions.get(file.name)
+        pixels = files.part(pixels, region, file.name) if region else pixels
         if bool((pixels == pixels[0, 0]).all()):  # here, not in the tensor: a border would hide it
             yield Candidate(name=file.name, tensors={}, flat=True)
             continue
-        yield Candidate(name=file.name, tensors=from_picture(inputs, choice.seed, file).tensors, flat=False)
+        yield Candidate(name=file.name, tensors=from_picture(inputs, choice.seed, file, region).tensors, flat=False)
         for number in range(choice.variations):
-            changed = from_picture(inputs, choice.seed, file, variation(choice.seed, file.name, number))
+            changed = from_picture(inputs, choice.seed, file, region,
+                                   variation(choice.seed, file.name, number))
             yield Candidate(name=f"variation {number + 1} of {file.name}", tensors=changed.tensors, flat=False)
     for file in arrays:
         for sample in from_arrays(inputs, file, {}, all_rows=False):

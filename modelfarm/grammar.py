@@ -116,11 +116,15 @@ DECODER = Record(exactly_one=(*DECODERS, "module"), fields={
     "options": Field(shape=Table(of=Anything()), help="what the module's Decoder is given"),
 })
 
+_REGIONS = Table(of=Sequence(of=Integer(minimum=0), lengths=(4,)))
+_OF_REGIONS = "of pictures, by file name, the part that the model gets: x1, y1, x2, y2 in pixels"
+
 SAMPLES = Record(fields={
     "pictures": Field(shape=_TEXTS, default=[], help="patterns of picture files"),
     "arrays": Field(shape=_TEXTS, default=[], help="patterns of .npz files, for inputs that are no pictures"),
     "random": Field(shape=Integer(minimum=0, maximum=100), default=2, help="how many random tensors"),
     "seed": Field(shape=Integer(minimum=0), default=0),
+    "regions": Field(shape=_REGIONS, default={}, help=_OF_REGIONS),
 })
 CALIBRATION = Record(fields={
     "pictures": Field(shape=_TEXTS, default=[], help="patterns of picture files"),
@@ -128,8 +132,9 @@ CALIBRATION = Record(fields={
     "variations": Field(shape=Integer(minimum=0, maximum=100), default=0,
                         help="how many cuts, mirrored or in other light, are made of each picture beside itself"),
     "seed": Field(shape=Integer(minimum=0), default=0),
+    "regions": Field(shape=_REGIONS, default={}, help=_OF_REGIONS),
 })
-_DEFAULT_SAMPLES = {"pictures": [], "arrays": [], "random": 2, "seed": 0}
+_DEFAULT_SAMPLES = {"pictures": [], "arrays": [], "random": 2, "seed": 0, "regions": {}}
 
 
 def recipe_shape(targets: Mapping[str, Shape]) -> Record:

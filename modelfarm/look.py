@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from modelfarm.artifact import Artifact
 from modelfarm.build import Builder
 from modelfarm.console import Console
+from modelfarm.edits import OTHER_NAMES
 from modelfarm.errors import UsageError
 from modelfarm.job import REFERENCE, Job, JobResult, JobSpec, read_result
-from modelfarm.manifest import Origin
+from modelfarm.manifest import EDITED, OUTPUTS, Origin, read_facts
 from modelfarm.phrase import rounded
-from modelfarm.recipe import Recipe
+from modelfarm.recipe import Output, Recipe
 from modelfarm.target import Target
 
 if TYPE_CHECKING:
@@ -43,20 +44,29 @@ class Looker(Builder):
         if recipe.decoder is None:
             raise UsageError(f"{recipe.name} names no decoder, so that its outputs have no meaning to draw",
                              remedy="give the recipe a decoder")
-        choice = replace(recipe.samples, random=0)
+        choice, facts = replace(recipe.samples, random=0, regions={}), read_facts(artifact)
         (sample,) = samples.prepare(recipe.inputs, choice, [picture], [], {})[:1]
-        job = _job(artifact, origin, target, recipe)
+        job = _job(artifact, origin, target, replace(recipe, outputs=_outputs(recipe, facts)))
         self.runners(target).prepare(target, console, self._go_on)
         with self.store.stage() as stage:
             _write(job, artifact, sample, stage.scratch)
             self._run(job, stage, console)
             result = read_result(stage.scratch / "out" / "result.json")
             (outputs,) = read_outputs(stage.scratch / "out" / "outputs.npz", 1)
-        found = decoders.load(recipe.decoder, recipe.folder).decode(outputs, sample.placements)[0]
+        found = decoders.load(recipe.decoder, recipe.folder, facts.get(EDITED)).decode(outputs, sample.placements)[0]
         _print(found, result, console)
         file = Path.cwd() / f"{picture.stem}.{artifact.variant}.png"
         overlay.save_alone(file, picture, found, f"{recipe.name}: {target.title}")
         return file
+
+
+def _outputs(recipe: Recipe, facts: Mapping[str, Any]) -> tuple[Output, ...]:
+    """Return the outputs that the artifact has: the recipe's, or those that edits of the graph left."""
+    if told := facts.get(OUTPUTS):
+        return tuple(Output(name=name, shape=tuple(entry["shape"]), dtype=entry["dtype"])
+                     for name, entry in told.items())
+    renamed = any((facts.get(EDITED) or {}).get(name) for name in OTHER_NAMES)
+    return () if renamed else recipe.outputs
 
 
 def _job(artifact: Artifact, origin: Origin, target: Target, recipe: Recipe) -> Job:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:  # who only reads a manifest needs no numpy
     from modelfarm.verify import Verdict
 
 
+EDITED = "edited"  # the fact that tells what edits of the graph did
+OUTPUTS = "outputs"  # the fact that tells the source's shapes of outputs that an edit made
+
+
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """What an artifact was made from and how, as its manifest says.
@@ -49,6 +53,12 @@ def read_origin(artifact: Artifact) -> Origin:
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ArtifactError(f"the manifest of {artifact.folder} does not say what it was made from: "
                             f"{type(error).__name__}: {error}", remedy="make the artifact anew") from error
+
+
+def read_facts(artifact: Artifact) -> Mapping[str, Any]:
+    """Return what the toolchain told of an artifact; nothing where its manifest does not say it."""
+    facts = artifact.manifest.get("predicate", {}).get("verification", {}).get("facts")
+    return facts if isinstance(facts, Mapping) else {}
 
 
 def _origin(predicate: Mapping[str, Any], key: str) -> Origin:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from modelfarm.decoders.prediction import Placement
 from modelfarm.errors import RecipeError
-from modelfarm.recipe import Input, Picture
+from modelfarm.recipe import Input, Picture, Region
 
 Pixels = NDArray[np.uint8]  # (height, width, channels)
 
@@ -47,6 +47,15 @@ def read(file: Path, color: str) -> Pixels:
 def fit(pixels: Pixels, size: tuple[int, int], how: Picture) -> tuple[Pixels, Placement]:
     """Bring a picture to (height, width) in the recipe's way; returns it and where it came to lie."""
     return {"letterbox": _letterbox, "stretch": _stretch, "crop": _crop, "short": _short}[how.resize](pixels, size, how)
+
+
+def part(pixels: Pixels, region: Region, name: str) -> Pixels:
+    """Cut the region out of a picture; raises RecipeError where it is none, or reaches beyond the picture."""
+    (left, top, right, bottom), (height, width) = region, pixels.shape[:2]
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise RecipeError(f"regions: {name}: {list(region)} is no part of a picture of {width}x{height} pixels",
+                          remedy="a region is x1, y1, x2, y2 in pixels: the top left corner, then the bottom right one")
+    return pixels[top:bottom, left:right]
 
 
 def normalise(pixels: Pixels, entry: Input) -> NDArray[Any]:

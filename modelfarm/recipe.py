@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from modelfarm.document import INVALID, Document
 from modelfarm.errors import RecipeError, UsageError, nearest
 from modelfarm.grammar import recipe_shape
 from modelfarm.schema import Record
+
+Region = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of a picture
 
 ARCHITECTURES = "architectures"  # folder beside the models, holding modules that several recipes share
 
@@ -100,13 +102,15 @@ class DecoderChoice:
 class SampleChoice:
     """What a model is tried on: patterns of pictures and arrays, and seeded random tensors.
 
-    `all_rows` False leaves out the last rows of an array file where they do not fill a batch.
+    `regions` are the parts of pictures that the model gets, by file name. `all_rows` False leaves out the last rows of
+    an array file where they do not fill a batch.
     """
 
     pictures: tuple[str, ...]
     arrays: tuple[str, ...]
     random: int
     seed: int
+    regions: Mapping[str, Region] = field(default_factory=dict)
     all_rows: bool = True
 
 
@@ -114,13 +118,14 @@ class SampleChoice:
 class CalibrationChoice:
     """What the ranges of a quantised model are measured on: patterns of pictures and arrays.
 
-    Each picture counts with as many `variations` of it beside, drawn from `seed`.
+    `regions` as of samples. Each picture counts with as many `variations` of it beside, drawn from `seed`.
     """
 
     pictures: tuple[str, ...] = ()
     arrays: tuple[str, ...] = ()
     variations: int = 0
     seed: int = 0
+    regions: Mapping[str, Region] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +203,7 @@ def _build(values: dict[str, Any], folder: Path, modules: list[Path]) -> Recipe:
         outputs=_outputs(values["outputs"]),
         decoder=_decoder(decoder, folder) if decoder else None,
         samples=SampleChoice(pictures=tuple(samples["pictures"]), arrays=tuple(samples["arrays"]),
-                             random=samples["random"], seed=samples["seed"]),
+                             random=samples["random"], seed=samples["seed"], regions=_regions(samples)),
         calibration=_calibration(values["calibration"]),
         expect=values["expect"],
         limits=tuple(Limit(**entry) for entry in values["limits"]),
@@ -240,7 +245,11 @@ def _calibration(values: dict[str, Any] | None) -> CalibrationChoice:
     if not values:
         return CalibrationChoice()
     return CalibrationChoice(pictures=tuple(values["pictures"]), arrays=tuple(values["arrays"]),
-                             variations=values["variations"], seed=values["seed"])
+                             variations=values["variations"], seed=values["seed"], regions=_regions(values))
+
+
+def _regions(values: dict[str, Any]) -> dict[str, Region]:
+    return {name: (left, top, right, bottom) for name, (left, top, right, bottom) in values["regions"].items()}
 
 
 def _decoder(values: dict[str, Any], folder: Path) -> DecoderChoice:

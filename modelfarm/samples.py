@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from modelfarm.arrays import read_rows
 from modelfarm.decoders.prediction import Placement
-from modelfarm.errors import RecipeError
-from modelfarm.pictures import Pixels, fit, normalise, read, size_of
-from modelfarm.recipe import Input, SampleChoice
+from modelfarm.errors import RecipeError, nearest
+from modelfarm.pictures import Pixels, fit, normalise, part, read, size_of
+from modelfarm.recipe import Input, Region, SampleChoice
 
 Tensors = Mapping[str, NDArray[Any]]
 Axes = Mapping[str, Mapping[int, str]]
@@ -50,14 +50,24 @@ def prepare(inputs: Sequence[Input], choice: SampleChoice, pictures: Sequence[Pa
     are, one random sample has them at half their size (see `other_size`). The random numbers of a
     sample depend on the seed and its name only. Raises RecipeError for files that do not fit.
     """
+    check_regions("samples", choice.regions, pictures)
     singles = [
-        *(from_picture(inputs, choice.seed, file) for file in pictures),
+        *(from_picture(inputs, choice.seed, file, choice.regions.get(file.name)) for file in pictures),
         *(sample for file in arrays for sample in from_arrays(inputs, file, dynamic, all_rows=choice.all_rows)),
         *(_from_chance(inputs, choice.seed, f"random-{index}") for index in range(choice.random)),
     ]
     samples = [*singles, *_stacked(singles, dynamic), *_resized(inputs, choice.seed, dynamic)]
     _check_names(samples)
     return samples
+
+
+def check_regions(where: str, regions: Mapping[str, Region], pictures: Sequence[Path]) -> None:
+    """Raise RecipeError where a region is one of a picture that is not there."""
+    names = {file.name for file in pictures}
+    for name in regions:
+        if name not in names:
+            raise RecipeError(f"{where}.regions: there is no picture {name!r}; {nearest(name, names)}",
+                              remedy="regions go by the file names of the pictures, without their folders")
 
 
 def write(samples: Sequence[Sample], file: Path) -> None:
@@ -74,9 +84,12 @@ def other_size(side: int) -> int:
     return half if half != side else side * 2
 
 
-def from_picture(inputs: Sequence[Input], seed: int, file: Path,
+def from_picture(inputs: Sequence[Input], seed: int, file: Path, region: Region | None = None,
                  change: Callable[[Pixels], Pixels] | None = None) -> Sample:
-    """Make a sample of a picture, which `change` may change first; inputs that take none get numbers from `seed`."""
+    """Make a sample of a picture, or of a region of it; inputs that take no pictures get numbers from `seed`.
+
+    `change` makes another picture of it before it is fitted, and the sample's placements mean that one.
+    """
     if not any(entry.picture for entry in inputs):
         raise RecipeError(f"{file.name}: no input takes pictures",
                           remedy="give an input `picture:`, or name .npz files under samples.arrays")
@@ -84,8 +97,11 @@ def from_picture(inputs: Sequence[Input], seed: int, file: Path,
     for entry in inputs:
         tensors[entry.name] = _random(entry, seed, file.name)
         if entry.picture:
-            seen = read(file, entry.picture.color)
+            whole = read(file, entry.picture.color)
+            seen = part(whole, region, file.name) if region else whole
             pixels, placement = fit(change(seen) if change else seen, size_of(entry.shape, entry.layout), entry.picture)
+            if region:
+                placement = placement.inside(whole.shape[1], whole.shape[0], *region[:2])
             tensors[entry.name] = _batch([normalise(pixels, entry)] * entry.shape[0])
             placements += [(placement,) * entry.shape[0]]
     return Sample(name=file.name, group=file.name, tensors=tensors, placements=placements[0],

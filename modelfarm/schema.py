@@ -57,14 +57,21 @@ class Text:
         return value
 
     def json(self) -> dict[str, Any]:
-        # YAML reads an unquoted 7 as a number; where digits can be right, it is taken as text.
-        digits = not self.choices and (not self.pattern or re.fullmatch(self.pattern, "7"))
-        schema: dict[str, Any] = {"type": ["string", "number"] if digits else "string"}
+        schema: dict[str, Any] = {"type": ["string", "number"]}
         if self.choices:
-            schema["enum"] = list(self.choices)
-        if self.pattern:
-            schema["pattern"] = f"^(?:{self.pattern})$"
+            schema = {"type": "string", "enum": list(self.choices)}
+        elif self.pattern:
+            schema = {**self._numbers(), "pattern": f"^(?:{self.pattern})$"}
         return schema
+
+    def _numbers(self) -> dict[str, Any]:
+        """YAML reads an unquoted 7 as a number, which is taken as text: say which of them the pattern knows."""
+        fits = {text for text in ("-1", "0", "7", "2.5") if re.fullmatch(self.pattern, text)}
+        if "7" not in fits:
+            return {"type": "string"}
+        least = 1 if "0" not in fits else 0
+        return {"type": ["string", "number" if "2.5" in fits else "integer"],
+                **({"minimum": least} if "-1" not in fits else {})}
 
 
 @dataclass(frozen=True, kw_only=True)

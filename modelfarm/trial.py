@@ -21,7 +21,7 @@ from modelfarm.digest import Digests
 from modelfarm.errors import GateError
 from modelfarm.gates.signature import Form
 from modelfarm.job import REFERENCE, Job, JobResult, JobSpec, read_result
-from modelfarm.manifest import write_manifest
+from modelfarm.manifest import EDITED, OUTPUTS, write_manifest
 from modelfarm.recipe import Output, TorchSource
 from modelfarm.report import overlay
 from modelfarm.report.smoke import smoke_document, smoke_text
@@ -32,7 +32,6 @@ from modelfarm.verify import Case, Verdict, verify, verify_devices
 _LATENCY = {"warmup": 3, "runs": 30, "seconds": 2.0}
 _KINDS = {"torch": "PyTorch", "onnx": "ONNX", "tflite": "TFLite"}
 _ON_DEVICE = "outputs-"  # outputs-<device>.npz, beside outputs.npz
-_EDITED = "edited"  # the fact that tells what edits did
 _WEIGHTS_SEED = 0  # of WEIGHTS=random
 
 
@@ -68,7 +67,7 @@ class Trial:
     @property
     def decoder(self) -> Decoder | None:
         """Return the decoder that the recipe names, if any, for outputs as the edits of the graph left them."""
-        recipe, edited = self.job.recipe, self.result.facts.get(_EDITED)
+        recipe, edited = self.job.recipe, self.result.facts.get(EDITED)
         return decoders.load(recipe.decoder, recipe.folder, edited) if recipe.decoder else None
 
     @cached_property
@@ -76,7 +75,7 @@ class Trial:
         """Return what the edits of the graph that the job starts from had to tell; nothing where there were none."""
         if self.origin is None:
             return {}
-        facts: Mapping[str, Any] = self.origin.manifest["predicate"]["verification"]["facts"].get(_EDITED) or {}
+        facts: Mapping[str, Any] = self.origin.manifest["predicate"]["verification"]["facts"].get(EDITED) or {}
         return facts
 
     @cached_property
@@ -171,7 +170,12 @@ class Trial:
     def result(self) -> JobResult:
         """Return what the toolchain answered; raises ConversionError where it refused or failed."""
         result = read_result(self.scratch / "out" / "result.json")
-        return replace(result, facts={_EDITED: self.inherited, **result.facts}) if self.inherited else result
+        if not self.inherited:
+            return result
+        facts: dict[str, Any] = {EDITED: self.inherited}
+        if not self.job.recipe.outputs:  # whoever runs the file later has no graph that tells them
+            facts[OUTPUTS] = {output.name: {"shape": output.shape, "dtype": output.dtype} for output in self.outputs}
+        return replace(result, facts={**facts, **result.facts})
 
     def judge(self, previous: Artifact | None) -> Verdict:
         """Put the result through the gates, and write the reports and, where it passed, manifest and reproduce.sh.

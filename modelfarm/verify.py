@@ -51,9 +51,10 @@ class Verdict:
 
     @property
     def worst(self) -> dict[str, float]:
-        """Return the greatest error by unit: px, score and relative, as far as there are such columns."""
-        return {unit: float(np.max([row.error for row in self.rows if row.unit == unit]))
-                for unit in dict.fromkeys(row.unit for row in self.rows)}
+        """Return the greatest judged error by unit: px, score and relative, as far as there are such columns."""
+        rows = [row for row in self.rows if row.judged]
+        return {unit: float(np.max([row.error for row in rows if row.unit == unit]))
+                for unit in dict.fromkeys(row.unit for row in rows)}
 
 
 def verify(case: Case) -> Verdict:

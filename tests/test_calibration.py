@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,25 @@ def test_pictures_are_prepared_as_at_inference(tmp_path: Path) -> None:
     assert list(arrays) == [f"{index}/input" for index in range(ENOUGH)]
     for index, sample in enumerate(samples):
         assert np.array_equal(arrays[f"{index}/input"], sample.tensors["input"])
+
+
+def test_of_a_picture_with_a_region_only_that_part_is_measured(tmp_path: Path) -> None:
+    pictures = photographs(tmp_path, LEAST)
+    pixels = cv2.imread(str(pictures[0]))
+    pixels[:8, :8] = 255
+    cv2.imwrite(str(pictures[0]), pixels)
+    plain, _, _ = calibrate(tmp_path, pictures)
+    region = {pictures[0].name: (8, 8, 40, 24)}
+    arrays, count, _ = calibrate(tmp_path, pictures, regions=region, variations=1)
+    sample, = prepare([LETTERBOX], replace(choice(), regions=region), pictures[:1], [], {})
+    assert count == 2 * LEAST
+    assert np.array_equal(arrays["0/input"], sample.tensors["input"])
+    assert plain["0/input"].max() == 1 > arrays["0/input"].max(), "the white corner is no part of it"
+    with pytest.raises(RecipeError, match=r"shows? one|different inputs") as caught:
+        calibrate(tmp_path, pictures, regions={pictures[0].name: (0, 0, 8, 8)})
+    assert "00.png shows one value only" in str(caught.value)
+    with pytest.raises(RecipeError, match=r"calibration\.regions: there is no picture 'x\.png'"):
+        calibrate(tmp_path, pictures, regions={"x.png": (0, 0, 8, 8)})
 
 
 def test_equal_sets_are_equal_files(tmp_path: Path) -> None:

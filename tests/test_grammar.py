@@ -34,8 +34,9 @@ inputs:
 outputs: {a: {shape: [1, 2], dtype: float32}, b: {}}
 decoder: {ssd_face: {confidence: 0.5, iou: 0.5, boxes: a, scores: b, landmarks: b,
                      priors: {strides: [8], sizes: [[1, 2.5]], variances: [0.1, 0.2]}}}
-samples: {pictures: ["*.png"], arrays: ["*.npz"], random: 3, seed: 4}
-calibration: {pictures: ["*.png"], arrays: ["*.npz"], variations: 3, seed: 1}
+samples: {pictures: ["*.png"], arrays: ["*.npz"], random: 3, seed: 4,
+          regions: {a.png: [1, 2, 3, 4]}}
+calibration: {pictures: ["*.png"], arrays: ["*.npz"], variations: 3, seed: 1, regions: {}}
 expect:
   a.png: [{box: [1, 2, 3, 4], score: 0.5, landmarks: [[1, 2], [3, 4]]}]
   b.png: {top1: cat}
@@ -99,6 +100,13 @@ CHANGES: list[tuple[str, Any, bool]] = [
     ("decoder.ssd_face.priors.sizes", [1], False), ("decoder.ssd_face.priors.strides", [], False),
     ("samples", MISSING, True), ("samples.random", -1, False), ("samples.random", 101, False),
     ("samples.random", "2", False), ("samples.pictures", "*.png", False), ("samples.pictures", [7], True),
+    ("samples.regions", {"a.png": [1, 2, 3]}, False), ("samples.regions", {"a.png": [-1, 2, 3, 4]}, False),
+    ("samples.regions", {"a.png": [1.5, 2, 3, 4]}, False), ("samples.regions", MISSING, True),
+    ("calibration.regions", [[1, 2, 3, 4]], False), ("calibration.regions", {"b.png": [0, 0, 9, 9]}, True),
+    ("decoder", {"blaze_face": {"boxes": "a"}}, False),
+    ("decoder", {"blaze_face": {"boxes": "a", "scores": "b"}}, True),
+    ("decoder", {"landmarks": {"points": "a", "dimensions": 4}}, False), ("decoder", {"landmarks": {}}, False),
+    ("decoder", {"landmarks": {"points": "a", "dimensions": 3, "score": "b"}}, True),
     ("calibration", MISSING, True), ("calibration.random", 1, False),
     ("expect", MISSING, True), ("expect.e.png", [], True), ("expect.e.png", {}, False), ("expect.e.png", 5, False),
     ("expect.e.png", {"top1": 7}, True), ("expect.e.png", {"top1": "a", "accuracy": 1}, False),
@@ -116,6 +124,9 @@ CHANGES: list[tuple[str, Any, bool]] = [
     ("targets.onnx.external_data_above", "2GB", True), ("targets.onnx.external_data_above", 100, True),
     ("targets.onnx.external_data_above", "2.5 MiB", True), ("targets.onnx.external_data_above", "..", False),
     ("targets.onnx.external_data_above", "2TB", False), ("targets.onnx.external_data_above", -1, False),
+    ("targets.onnx.edit.batch", 0.1, False), ("targets.onnx.edit.batch", 0, False),
+    ("targets.onnx.edit.batch", -1, False), ("targets.onnx.edit.batch", 8, True),
+    ("targets.onnx.edit.batch", "all", True), ("name", 2.5, True), ("name", -1, False),
     ("targets.onnx.precision", "fp32", True), ("targets.onnx.precision", "fp16", False),
     ("targets.onnx.precision", [], False), ("targets.onnx.precision", {}, False),
 ]
@@ -175,7 +186,7 @@ def test_every_key_of_the_grammar_is_in_the_full_recipe() -> None:
     said = set(_keys(FULL))
     assert {key for key in _properties(SCHEMA) if key not in said} == {
         "onnx", "tflite", "classification", "yolo_face", "anchors", "output", "labels", "activation", "module",
-        "options"} - said
+        "options", "blaze_face", "points", "dimensions"} - said
 
 
 # Scalars on which both can agree: no fraction, whose value a schema cannot see, no 2.0, a whole number in JSON only.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from modelfarm.errors import RecipeError
-from modelfarm.pictures import Pixels, fit, normalise, read, size_of
+from modelfarm.pictures import Pixels, fit, normalise, part, read, size_of
 from tests.cases import entry, picture
 
 SIZES = [(480, 640), (300, 451), (131, 77), (240, 700)]
@@ -31,6 +31,33 @@ def centre_of_mass(pixels: Pixels) -> tuple[float, float]:
     values = pixels[..., 0].astype(float)
     rows, columns = np.mgrid[0:values.shape[0], 0:values.shape[1]] + 0.5
     return float((columns * values).sum() / values.sum()), float((rows * values).sum() / values.sum())
+
+
+def test_a_region_is_cut_out_of_a_picture() -> None:
+    pixels = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    assert np.array_equal(part(pixels, (2, 1, 7, 5), "a.png"), pixels[1:5, 2:7])
+    assert np.array_equal(part(pixels, (0, 0, 8, 6), "a.png"), pixels)
+
+
+@pytest.mark.parametrize("region", [
+    (2, 1, 9, 5), (2, 1, 7, 7), (7, 1, 2, 5), (2, 5, 7, 1), (2, 1, 2, 5), (-1, 0, 4, 4)])
+def test_a_region_that_is_no_part_of_the_picture_is_refused(region: tuple[int, int, int, int]) -> None:
+    with pytest.raises(RecipeError, match=r"a.png: \[.*\] is no part of a picture of 8x6 pixels"):
+        part(np.zeros((6, 8, 3), np.uint8), region, "a.png")
+
+
+@pytest.mark.parametrize("how", RESIZES, ids=lambda how: "-".join(map(str, how.values())))
+def test_a_point_of_a_region_is_found_again_in_the_whole_picture(how: dict[str, Any]) -> None:
+    left, top, right, bottom = 100, 40, 420, 360
+    pixels = dot(400, 600, 250, 210)
+    entry_ = entry(shape=(1, 3, 64, 64), how=picture(**{**how, **({"short": 80} if "short" in how else {})}))
+    assert entry_.picture is not None
+    fitted, placement = fit(part(pixels, (left, top, right, bottom), "a.png"), (64, 64), entry_.picture)
+    whole = placement.inside(600, 400, left, top)
+    assert (whole.width, whole.height) == (600, 400)
+    weights = fitted[..., :1].astype(float) - (114 if how.get("resize") == "letterbox" and fitted.min() == 114 else 0)
+    found = whole.to_picture(np.array(centre_of_mass(np.maximum(weights, 0))))
+    assert found == pytest.approx([250, 210], abs=2.5)
 
 
 @pytest.mark.parametrize("how", RESIZES, ids=lambda how: "-".join(map(str, how.values())))

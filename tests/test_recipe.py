@@ -88,6 +88,14 @@ def test_the_example_of_the_design_is_read(tmp_path: Path) -> None:
     }
 
 
+def test_regions_are_read_of_samples_and_of_calibration(tmp_path: Path) -> None:
+    recipe = read(tmp_path, changed("samples: {random: 1}\n", (
+        "samples: {random: 1, regions: {a.png: [1, 2, 30, 40]}}\n"
+        "calibration: {pictures: [b.png], regions: {b.png: [0, 0, 9, 9]}}\n")))
+    assert recipe.samples.regions == {"a.png": (1, 2, 30, 40)}
+    assert recipe.calibration.regions == {"b.png": (0, 0, 9, 9)}
+
+
 def test_what_a_recipe_leaves_out_has_defaults(tmp_path: Path) -> None:
     recipe = read(tmp_path, changed("samples: {random: 1}\n", ""))
     assert recipe.samples == SampleChoice(pictures=(), arrays=(), random=2, seed=0)
@@ -205,7 +213,8 @@ def test_anchors_and_aliases_may_be_used(tmp_path: Path) -> None:
      "16: decoder.classification.output: there is no output 'score'; did you mean scores?"),
     ("{labels: labels.txt}", "5", "16: decoder.classification: expected a mapping, found '5'"),
     ("{labels: labels.txt}", "{}\n  yolo_face: {}",
-     "15: decoder: expected exactly one of classification, yolo_face, ssd_face, module"),
+     "15: decoder: expected exactly one of classification, yolo_face, ssd_face, "
+     "blaze_face, landmarks, module"),
     ("{labels: labels.txt}", "{}\n  options: {}", "17: decoder.options: these go to a `module`, and there is none"),
     ("classification: {labels: labels.txt}", "module: nothing.py",
      "16: decoder.module: FOLDER/nothing.py does not exist"),

@@ -33,6 +33,25 @@ def test_a_picture_becomes_a_sample_of_its_name_with_its_placement(tmp_path: Pat
     assert (place.width, place.height, place.scale_x, place.scale_y) == (10, 6, 0.8, 8 / 6)
 
 
+def test_of_a_picture_with_a_region_the_model_gets_that_part(tmp_path: Path) -> None:
+    pixels = np.zeros((60, 100, 3), np.uint8)
+    pixels[10:18, 20:28] = 255
+    assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    wish = replace(choice(), regions={"a.png": (20, 10, 28, 18)})
+    sample, = prepare([PICTURE], wish, [tmp_path / "a.png"], [], {})
+    assert (sample.tensors["input"] == 1).all()
+    place, = sample.placements
+    assert place is not None
+    assert (place.width, place.height, place.input_width) == (100, 60, 8)
+    assert place.to_picture(np.array([0.0, 0.0, 8.0, 8.0])).tolist() == [20, 10, 28, 18]
+
+
+def test_a_region_of_a_picture_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    wish = replace(choice(), regions={"b.png": (0, 0, 4, 4)})
+    with pytest.raises(RecipeError, match=r"samples\.regions: there is no picture 'b\.png'; did you mean a\.png"):
+        prepare([PICTURE], wish, [painted(tmp_path, "a.png")], [], {})
+
+
 def test_a_fixed_batch_repeats_the_picture(tmp_path: Path) -> None:
     sample, = prepare([entry(shape=(3, 3, 8, 8), how=picture())], choice(), [painted(tmp_path, "a.png")], [], {})
     assert sample.tensors["input"].shape == (3, 3, 8, 8)

@@ -59,6 +59,8 @@ def test_noise_is_shown_and_not_judged_where_there_are_other_samples() -> None:
     assert verdict.passed
     assert "random samples are shown, not judged: in uint8" in "\n".join(gate(verdict, "parity").reasons)
     assert max(row.max_error for row in verdict.rows if row.group == "random") > 20
+    assert verdict.worst == {"px": 0.0, "score": 0.0}
+    assert "greatest error: box 0, score 0 (limits: 6.5 px, 0.15 score)" in gate(verdict, "parity").summary
     assert not verify(replace(mixed, precision="fp16", form=Form(), result=result(ROWS.shape))).passed
     alone = replace(mixed, samples=[sample("random-0", "random"), sample("random-1", "random")])
     assert not verify(alone).passed, "where there is nothing else, noise is what an artifact is proven on"

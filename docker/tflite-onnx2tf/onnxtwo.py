@@ -181,6 +181,8 @@ def _save(call: Any, model: Any, folder: str) -> None:
     """Write a SavedModel with one signature."""
     import tensorflow as tf
 
-    holder = tf.Module()
+    holder, function = tf.Module(), call.get_concrete_function()
     holder.model, holder.call = model, call
-    tf.saved_model.save(holder, folder, signatures={SIGNATURE: call.get_concrete_function()})
+    # The weights of grouped convolutions belong to layers that the Keras model does not know of.
+    holder.weights = list(function.graph.variables)
+    tf.saved_model.save(holder, folder, signatures={SIGNATURE: function})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelfarm.decoders.activation import softmax
 from modelfarm.decoders.prediction import Classification, Column, Outputs, Placement, Prediction
 from modelfarm.errors import RecipeError, nearest
 
@@ -57,14 +58,6 @@ class Decoder:
             raise RecipeError(f"decoder classification: {len(self._labels)} labels, but output {name!r} has "
                               f"{scores.shape[1]} classes", remedy="the labels file has one class name a line")
         return name, scores
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the softmax over the last axis; the greatest logit is subtracted, so that none overflows."""
-    values = np.asarray(logits, np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
 
 
 def _only(outputs: Outputs) -> str:

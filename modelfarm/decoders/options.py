@@ -20,7 +20,7 @@ PRIORS = Record(fields={
                        help="scale of centre and size offsets (SSD), two numbers"),
 })
 
-OUTPUTS = ("output", "boxes", "scores", "landmarks")  # the options that name an output of the model
+OUTPUTS = ("output", "boxes", "scores", "landmarks", "points", "score")  # the options that name an output of the model
 
 DECODERS: dict[str, Record] = {
     "classification": Record(fields={
@@ -43,5 +43,19 @@ DECODERS: dict[str, Record] = {
         "scores": Field(shape=Text(), required=True, help="the output with background and face scores"),
         "landmarks": Field(shape=Text(), help="the output with 10 values a box"),
         "priors": Field(shape=PRIORS, help="prior boxes; left out where boxes are corner fractions already"),
+    }),
+    "blaze_face": Record(fields={
+        "confidence": Field(shape=_FRACTION, default=0.5, help=_CONFIDENCE.help),
+        "iou": Field(shape=_FRACTION, default=0.3, help=_IOU.help),
+        "boxes": Field(shape=Text(), required=True, help="the output with 16 values an anchor"),
+        "scores": Field(shape=Text(), required=True, help="the output with one score an anchor"),
+        "strides": Field(shape=Sequence(of=Integer(minimum=1), least=1), default=[8, 16, 16, 16],
+                         help="pixels per cell of each layer of anchors"),
+    }),
+    "landmarks": Record(fields={
+        "confidence": Field(shape=_FRACTION, default=0.5, help=_CONFIDENCE.help),
+        "points": Field(shape=Text(), required=True, help="the output with the points"),
+        "dimensions": Field(shape=Integer(minimum=2, maximum=3), default=2, help="a point's numbers: x, y, and depth"),
+        "score": Field(shape=Text(), help="the output that says whether the object is there"),
     }),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +34,11 @@ class Placement:
         """Return the placement of a picture that has the network's size already."""
         return cls(width=width, height=height, input_width=width, input_height=height,
                    scale_x=1.0, scale_y=1.0, offset_x=0.0, offset_y=0.0)
+
+    def inside(self, width: int, height: int, left: int, top: int) -> Placement:
+        """Return this placement of a part of a picture as one of the whole picture, in which the part lies there."""
+        return replace(self, width=width, height=height, offset_x=self.offset_x - left * self.scale_x,
+                       offset_y=self.offset_y - top * self.scale_y)
 
     def to_picture(self, points: NDArray[Any]) -> NDArray[np.float64]:
         """Map (..., 2k) coordinates x, y, x, y, ... from input pixels to picture pixels."""
@@ -73,8 +78,8 @@ class Column:
     `unit` is "px" (of the network's input), "score" (0 to 1) or "" (the output's own scale). `output`
     is the output that the values come from: outputs without a column are judged as a whole. `scores`,
     where given, says how likely each row of `values` is to become a prediction: (B, N) for (B, N, k). `covers` names
-    all outputs that the values come from, where they are several. `tolerance` times the limit of its unit is what the
-    column may be off: more than 1 where the decoder multiplies what the graph gives.
+    all outputs that the values come from, where they are several. `raw` says that the decoder multiplies what the graph
+    gives, and its errors too.
     """
 
     name: str
@@ -83,7 +88,7 @@ class Column:
     output: str = ""
     scores: NDArray[Any] | None = None
     covers: tuple[str, ...] = ()
-    tolerance: float = 1.0
+    raw: bool = False
 
 
 class Decoder(Protocol):

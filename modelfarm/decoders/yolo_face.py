@@ -14,10 +14,6 @@ from modelfarm.decoders.prediction import Column, Outputs, Placement, Prediction
 from modelfarm.decoders.yolo_heads import WIDTH, Head, read_heads, rows_of
 from modelfarm.errors import RecipeError
 
-# A raw head is multiplied by an anchor of up to 433 px: convolutions that sum in another order, equal to 6e-6, are
-# 2.6e-3 px apart then (yolov5n-0.5-face in ONNX Runtime). What is found of a picture has limits of its own.
-OUTSIDE = 4.0
-
 
 class Decoder:
     """Read (B, N, 16) rows: box centre and size in pixels, objectness, 5 landmarks in pixels, class.
@@ -37,12 +33,12 @@ class Decoder:
         objectness, face = rows[..., 4], rows[..., 15]
         score = objectness * face
         covers = tuple(name for head in self._heads for name in head.outputs)
-        tolerance = OUTSIDE if self._heads else 1.0
+        raw = bool(self._heads)
         return [
             Column(name="box", unit="px", values=rows[..., 0:4], output=name, scores=score, covers=covers,
-                   tolerance=tolerance),
+                   raw=raw),
             Column(name="landmarks", unit="px", values=rows[..., 5:15], output=name, scores=score, covers=covers,
-                   tolerance=tolerance),
+                   raw=raw),
             Column(name="objectness", unit="score", values=objectness, output=name, covers=covers),
             Column(name="class", unit="score", values=face, output=name, covers=covers),
             Column(name="score", unit="score", values=score, output=name, covers=covers),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelfarm.decoders.activation import logistic
 from modelfarm.decoders.prediction import Outputs
 from modelfarm.errors import RecipeError
 
@@ -103,9 +104,3 @@ def _rows(raw: Floats, head: Head) -> Floats:
     rows[..., 5:15] = raw[..., 5:15] * np.tile(sizes, 5) + np.tile(cells, 5) * head.stride
     rows[..., 15] = logistic(raw[..., 15])
     return rows.reshape(batch, -1, WIDTH)
-
-
-def logistic(values: Floats) -> Floats:
-    """Return 1 / (1 + exp(-x)), by tanh, which does not overflow."""
-    result: Floats = 0.5 * (1 + np.tanh(0.5 * values))
-    return result

@@ -98,7 +98,7 @@ def _parity(name: str, evidence: Evidence) -> GateResult:
     different = list(evidence.shape_problems)
     if different:
         return _ended(name, different, "", "outputs of other shapes than the reference's")
-    columns = parity.by_column(evidence.rows)
+    columns = [row for row in parity.by_column(evidence.rows) if row.judged]
     figures = ", ".join(f"{row.column} {row.error:.2g}" for row in columns)
     limits = ", ".join(f"{limit:g} {unit}" for unit, limit in {row.unit: row.limit for row in columns}.items())
     bad = [parity.complaint(row) for row in evidence.rows if not row.passed]

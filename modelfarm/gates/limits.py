@@ -26,7 +26,8 @@ class Limits:
 
     `errors` is the greatest error by unit: px (of the network's input), score (0 to 1) or relative (to the range of the
     reference); `cosines` the least cosine by unit. Rows that score less than `faint` in both never become a prediction,
-    and are bounded by `unseen`, a share of the column's range. `noise` says whether random samples are judged where
+    and are bounded by `unseen`, a share of the column's range. `raw` times its limit is what a column may be off that a
+    decoder works out of raw heads. `noise` says whether random samples are judged where
     there are others.
 
     The others concern decoded results: intersection over union, score, and pixels of the original picture, of boxes and
@@ -44,6 +45,7 @@ class Limits:
     # anchor.
     faint: float = 1e-3
     unseen: float | None = None  # left out: as outputs of unknown meaning
+    raw: float = 1.0
     noise: bool = True
     share: float = 1.0
     tie: float = 1e-6  # classes whose scores differ by less are equally good
@@ -75,6 +77,8 @@ _EIGHT_BITS = Limits(
     score=0.05,
     # Scores are off by 0.05 at most, so that a row of less than twice that is far from every threshold in use.
     faint=0.1,
+    # A side is an anchor times the square of a logistic function: one step of 0.09 of its logit moves 130 px by 9.
+    raw=2.0,
     # Random pixels lie outside the ranges that were measured on pictures: to clip them is what quantisation is.
     noise=False,
     share=0.98,  # one point of accuracy may be one sample lost in a hundred and another gained
@@ -113,13 +117,16 @@ LIMITS: Mapping[str, Limits] = {
         score=1e-2,
         box=1.0,     # in pixels of the picture, for pictures no larger than the input
         points=1.0,
+        # Scores are off by 0.01 at most, so that a row of less than twice that is far from every threshold in use.
+        faint=2e-2,
+        raw=2.0,  # rounded weights move a logit by 2e-3, and the decoder multiplies it by an anchor
     ),
     # Weights of 8 bits, each channel with a scale of its own, and sums in float: what is lost is a fraction of what the
     # same weights lose with tensors of 8 bits too.
     "dynamic": Limits(
         errors={"px": 4.0, "score": 0.03, "relative": 0.05},
         cosines={"px": 0.999, "score": 0.99, "relative": 0.99},
-        iou=0.95, box=2.0, points=2.5, score=0.03, faint=0.05, share=0.98, tie=0.03,
+        iou=0.95, box=2.0, points=2.5, score=0.03, faint=0.05, raw=2.0, share=0.98, tie=0.03,
         golden=Golden(box=2.0, points=2.5, score=0.03, accuracy=0.01),
     ),
     "int8": _EIGHT_BITS,

@@ -41,6 +41,11 @@ class ParityRow:
     samples: int = 1
 
     @property
+    def judged(self) -> bool:
+        """Return whether there is a limit at all; a sample that is only shown has none."""
+        return math.isfinite(self.limit)
+
+    @property
     def error(self) -> float:
         """Return the figure that the limit bounds."""
         return self.relative if self.unit == RELATIVE else self.max_error
@@ -61,7 +66,8 @@ def compare(reference: Column, output: Column, *, sample: str, group: str, limit
     errors = np.abs(found - expected)
     judged = errors[_likely(reference, output, limits.faint)]
     unit = reference.unit or RELATIVE
-    max_error, limit, cosine_limit = _greatest(judged), limits.errors[unit] * reference.tolerance, limits.cosines[unit]
+    max_error, cosine_limit = _greatest(judged), limits.cosines[unit]
+    limit = limits.errors[unit] * (limits.raw if reference.raw else 1.0)
     relative = _greatest(errors) / (_range(expected) or 1.0)
     unseen = limits.errors[RELATIVE] if limits.unseen is None else limits.unseen
     relative_limit = unseen if reference.scores is not None else math.inf
@@ -118,11 +124,11 @@ def by_group(rows: Iterable[ParityRow]) -> list[ParityRow]:
 
 
 def by_column(rows: Iterable[ParityRow]) -> list[ParityRow]:
-    """Merge all rows of a column."""
-    table: dict[str, list[ParityRow]] = {}
+    """Merge all judged rows of a column, and behind them those that are only shown."""
+    table: dict[tuple[bool, str], list[ParityRow]] = {}
     for row in rows:
-        table.setdefault(row.column, []).append(row)
-    return [_merged(members) for members in table.values()]
+        table.setdefault((row.judged, row.column), []).append(row)
+    return [_merged(table[key]) for key in sorted(table, key=lambda key: not key[0])]
 
 
 def _merged(rows: Sequence[ParityRow]) -> ParityRow:

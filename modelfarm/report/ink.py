@@ -48,6 +48,11 @@ def disc(image: Pixels, centre: tuple[float, float], color: Color) -> None:
     cv2.circle(image, at(centre), round(3 * 2**_SHIFT), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
+def dot(image: Pixels, centre: tuple[float, float], color: Color) -> None:
+    """Draw a point of a mesh, small enough that hundreds of them leave the picture to be seen."""
+    cv2.circle(image, at(centre), 2**_SHIFT, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
 def at(point: tuple[float, float]) -> tuple[int, int]:
     """Return a point, in pixels from the picture's corner, as OpenCV counts: from the first pixel's centre."""
     return round((point[0] - 0.5) * 2**_SHIFT), round((point[1] - 0.5) * 2**_SHIFT)

@@ -22,6 +22,7 @@ from modelfarm.report.ink import (
     POINTS,
     RULE,
     disc,
+    dot,
     frame,
     text,
     text_width,
@@ -30,6 +31,7 @@ from modelfarm.report.ink import (
 LEAST, GREATEST = 320, 800  # pixels of a panel's longer side
 _GAP, _HEADER, _LINE = 12, 40, 26
 _NARROWEST = 300  # a panel's width, so that its title fits
+_MESH = 20  # with more landmarks than these they are a mesh: small points of one colour
 
 
 def draw(picture: Path, reference: Sequence[Prediction], artifact: Sequence[Prediction],
@@ -106,8 +108,10 @@ def _sized(pixels: Pixels) -> tuple[Pixels, float]:
 def _draw_detection(image: Pixels, entry: Detection, scale: float) -> None:
     x1, y1, x2, y2 = (value * scale for value in entry.box)
     frame(image, (x1, y1), (x2, y2), ACCENT)
+    mesh = len(entry.landmarks) > _MESH
     for index, (x, y) in enumerate(entry.landmarks):
-        disc(image, (x * scale, y * scale), POINTS[index % len(POINTS)])
+        place = (x * scale, y * scale)
+        dot(image, place, POINTS[1]) if mesh else disc(image, place, POINTS[index % len(POINTS)])
     _tag(image, f"{entry.score:.3f}", round(x1), round(y1))
 
 

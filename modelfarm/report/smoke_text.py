@@ -12,6 +12,7 @@ from modelfarm.phrase import rounded, size
 Document = Mapping[str, Any]
 
 _WIDTH = 100
+_LISTED = 8  # landmarks in a line; smoke.json has all
 _BAR = 30  # characters of the longest step's bar
 _SHOWN = ("python", "torch", "onnx", "onnxruntime")  # versions worth a line; smoke.json has all
 _MARKS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped", "not run": "not run"}
@@ -65,7 +66,7 @@ def _parity(document: Document) -> Iterator[str]:
     yield _title("parity with the source", "greatest errors over all samples")
     header = ("column", "unit", "max", "mean", "relative", "cosine", "limit", "worst sample")
     rows = [(row["column"] + ("" if row["passed"] else " !"), row["unit"], _figure(row["max_error"]),
-             _figure(row["mean_error"]), _figure(row["relative"]), str(row["cosine"]), _figure(row["limit"]),
+             _figure(row["mean_error"]), _figure(row["relative"]), str(row["cosine"]), _limit(row["limit"]),
              f"{row['sample']} (of {row['samples']})") for row in document["columns"]]
     yield from _table(header, rows, left=(0, 1, 7))
 
@@ -116,9 +117,11 @@ def described(found: Mapping[str, Any]) -> str:
     if "labels" in found:
         ranked = list(zip(found["labels"], found["scores"], strict=True))[:3]
         return ", ".join(f"{label} {_figure(score)}" for label, score in ranked)
-    points = "".join(f" {x:.1f},{y:.1f}" for x, y in found["landmarks"])
+    marks = found["landmarks"]
+    points = "".join(f" {x:.1f},{y:.1f}" for x, y in marks[:_LISTED])
+    more = f" and {len(marks) - _LISTED} more" if len(marks) > _LISTED else ""
     box = " ".join(f"{value:.1f}" for value in found["box"])
-    return f"{found['score']:.4f} at {box}" + (f"; landmarks{points}" if points else "")
+    return f"{found['score']:.4f} at {box}" + (f"; landmarks{points}{more}" if points else "")
 
 
 def _measures(document: Document) -> Iterator[str]:
@@ -172,6 +175,11 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _figure(value: float | str) -> str:
     return value if isinstance(value, str) else rounded(value)
+
+
+def _limit(value: float | str) -> str:
+    """Write a limit; a sample that is only shown has none, which JSON can only name."""
+    return "shown" if value == "inf" else _figure(value)
 
 
 def _brief(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Train the digit classifier and write what the recipe needs: weights, sample pictures, held-out and calibration digits.
+"""Train the digit classifier and write what the recipe needs: weights, samples, calibration digits.
 
     python models/digits/train.py [--digits digits.csv.gz] [--out FOLDER]
 

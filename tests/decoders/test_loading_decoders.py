@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modelfarm import decoders
-from modelfarm.decoders import classification, ssd_face, yolo_face
+from modelfarm.decoders import blaze_face, classification, landmarks, ssd_face, yolo_face
 from modelfarm.errors import RecipeError
 from modelfarm.recipe import DecoderChoice
 
@@ -29,7 +29,10 @@ def test_the_farms_decoders_load_by_name(tmp_path: Path) -> None:
     common = {"confidence": 0.3, "iou": 0.5}
     ssd = {**common, "boxes": "b", "scores": "s", "landmarks": None, "priors": None}
     plain = {"output": None, "labels": None, "activation": "none"}
-    for name, options, kind in (("yolo_face", common, yolo_face.Decoder), ("ssd_face", ssd, ssd_face.Decoder),
+    blaze = {**common, "boxes": "b", "scores": "s", "strides": [8, 16, 16, 16]}
+    points = {"confidence": 0.5, "points": "p", "dimensions": 3, "score": None}
+    for name, options, kind in (("blaze_face", blaze, blaze_face.Decoder), ("landmarks", points, landmarks.Decoder),
+                                ("yolo_face", common, yolo_face.Decoder), ("ssd_face", ssd, ssd_face.Decoder),
                                 ("classification", plain, classification.Decoder)):
         assert isinstance(decoders.load(DecoderChoice(name=name, options=options), tmp_path), kind)
 

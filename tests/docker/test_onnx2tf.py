@@ -41,6 +41,11 @@ def test_equal_jobs_give_equal_bytes_and_leave_their_source_as_it_was(found: Any
     assert found["again"]["untouched"] and found["again"]["left"] == ["events.jsonl", "model.tflite"]
 
 
+def test_grouped_convolutions_keep_their_weights(found: Any) -> None:
+    assert "errors" in found["grouped"], found["grouped"]
+    assert found["grouped"]["errors"]["y"] < 1e-5 and found["grouped"]["shapes"] == {"y": [1, 8, 8, 8]}
+
+
 def test_the_node_at_which_onnx2tf_fails_is_named(found: Any) -> None:
     assert found["strange"]["message"].startswith("onnx2tf fails at coin (Bernoulli): ")
     assert "via: onnx-tf" in found["strange"]["remedy"]

@@ -75,6 +75,13 @@ def test_the_more_bits_the_narrower_every_limit() -> None:
         assert one.iou >= other.iou and one.share >= other.share
 
 
+@pytest.mark.parametrize("precision", ["fp16", "dynamic", "uint8"])
+def test_rows_that_no_threshold_in_use_comes_near_are_faint(precision: str) -> None:
+    limits = limits_for(precision)
+    assert limits.score <= limits.faint <= 2 * limits.score
+    assert limits.faint < 0.3, "the least confidence of the bundled recipes"
+
+
 def test_lifted_limits_are_kept_by_any_number() -> None:
     lifted = limits_for("uint8").lifted
     assert min(lifted.errors.values()) == math.inf and max(lifted.cosines.values()) == -math.inf

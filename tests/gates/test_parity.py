@@ -91,6 +91,24 @@ def test_rows_of_a_group_merge_into_the_worst() -> None:
     assert not by_column([*rows, row([1.0], [2.0])])[0].passed
 
 
+def test_rows_that_are_only_shown_come_behind_those_that_are_judged() -> None:
+    noise = row([1.0], [9.0], sample="random-0", group="random", limits=LIMITS.lifted)
+    rows = [noise, row([1.0], [1.0005])]
+    judged, shown = by_column(rows)
+    assert (judged.sample, judged.samples, judged.judged) == ("a.png", 1, True)
+    assert judged.max_error == pytest.approx(5e-4)
+    assert (shown.sample, shown.max_error, shown.judged, shown.passed) == ("random-0", 8.0, False, True)
+
+
+@pytest.mark.parametrize(("precision", "times"), [("fp32", 1), ("fp16", 2), ("dynamic", 2), ("int8", 2), ("uint8", 2)])
+def test_what_a_decoder_works_out_of_raw_heads_may_be_off_by_a_multiple(precision: str, times: int) -> None:
+    limits = limits_for(precision)
+    raw, plain = (compare(Column(name="box", unit="px", values=np.array([100.0]), raw=raw),
+                          Column(name="box", unit="px", values=np.array([100.0]), raw=raw),
+                          sample="a.png", group="a.png", limits=limits) for raw in (True, False))
+    assert (raw.limit, plain.limit) == (times * limits.errors["px"], limits.errors["px"])
+
+
 def test_outputs_that_a_decoder_leaves_alone_are_columns_of_their_own() -> None:
     outputs = {"rows": np.zeros((1, 2, 5)), "extra": np.zeros((1, 3))}
     assert [(column.name, column.unit) for column in columns(outputs, ToyDecoder(), (8, 8))] == [

@@ -46,9 +46,23 @@ def test_training_again_gives_the_committed_weights_and_samples(toolchain: Toolc
     with np.load(DIGITS / "samples" / "heldout.npz") as ours, np.load(tmp_path / "samples" / "heldout.npz") as again:
         assert sorted(ours) == sorted(again) == ["input", "label"]
         assert all(np.array_equal(ours[name], again[name]) for name in ours)
+    with np.load(DIGITS / "calibration" / "training.npz") as ours, np.load(
+            tmp_path / "calibration" / "training.npz") as again:
+        assert sorted(ours) == sorted(again) == ["input"] and np.array_equal(ours["input"], again["input"])
     for digit in range(10):
         files = (DIGITS / "samples" / f"{digit}.png", tmp_path / "samples" / f"{digit}.png")
         assert np.array_equal(*(cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in files))
+
+
+def test_the_ranges_of_integer_models_are_measured_on_digits_that_judge_nothing() -> None:
+    with np.load(DIGITS / "calibration" / "training.npz") as arrays:
+        measured = arrays["input"]
+    with np.load(DIGITS / "samples" / "heldout.npz") as arrays:
+        judging = {row.tobytes() for row in arrays["input"]}
+    assert (measured.shape, measured.dtype) == ((100, 1, 8, 8), np.float32)
+    assert len({row.tobytes() for row in measured}) == 100
+    assert not judging & {row.tobytes() for row in measured}
+    assert (measured.min(), measured.max()) == (0, 1)
 
 
 def test_held_out_digits_are_a_fifth_of_each_class_of_the_data() -> None:

@@ -47,6 +47,16 @@ def test_landmarks_are_drawn_where_they_are_and_titles_change_the_header(tmp_pat
     assert (one != other).any()
 
 
+def test_a_mesh_leaves_the_picture_to_be_seen(tmp_path: Path) -> None:
+    mesh = tuple((100.0 + 10 * column, 100.0 + 10 * row) for row in range(20) for column in range(20))
+    image = overlay.draw(painted(tmp_path), [Detection(box=(90, 90, 300, 300), score=0.9, landmarks=mesh)], [])
+    inside = image[TOP + 95:TOP + 295, LEFT + 95:LEFT + 295]
+    untouched = (inside == GREY).all(axis=2).mean()
+    assert 0.75 < untouched < 0.99
+    for x, y in mesh[::37]:
+        assert not near(image[TOP + int(y), LEFT + int(x)], (GREY, GREY, GREY))
+
+
 def test_small_pictures_are_enlarged_in_squares_and_large_ones_reduced(tmp_path: Path) -> None:
     small = overlay.draw(painted(tmp_path, 8, 8), [], [])
     assert (small[TOP:TOP + 320, LEFT:LEFT + 320] == GREY).all()

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from modelfarm.artifact import Artifact, Subject
+from modelfarm.gates.signature import Form
 from modelfarm.job import Job, Material
 from modelfarm.report.smoke import smoke_document, smoke_text
+from modelfarm.report.smoke_text import described
 from modelfarm.target import read_targets
 from modelfarm.verify import Case, verify
 from tests.cases import ROWS, ToyClassifier, case, recipe, result
@@ -56,6 +58,26 @@ def test_the_document_is_json_with_three_significant_digits() -> None:
     assert found["predictions"][0]["artifact"] == [{"box": [10.0, 20.0, 50.0, 60.0], "score": 0.9, "landmarks": []}]
     assert (found["version"], found["size"], found["passed"]) == (KEY[:16], 1_923_456, True)
     assert found["gates"][0]["name"] == "complete"
+
+
+def test_what_is_only_shown_has_no_limit_and_comes_last() -> None:
+    wild = ROWS.copy()
+    wild[0, 0] = [0, 0, 90, 90, 0.2]
+    whole = result(ROWS.shape)
+    tensors = [replace(tensor, dtype="uint8", scale=0.5, zero_point=3) for tensor in (*whole.inputs, *whole.outputs)]
+    found = document(case(ROWS, precision="uint8", outputs=[{"rows": ROWS}, {"rows": wild}], form=Form(integer="uint8"),
+                          result=replace(whole, inputs=tuple(tensors[:1]), outputs=tuple(tensors[1:]))))
+    assert found["passed"], found["gates"]
+    assert found["worst"] == {"px": 0.0, "score": 0.0}
+    rows = [line.split() for line in smoke_text(found).splitlines() if line.startswith(("  box ", "  score "))]
+    assert [row[6] for row in rows] == ["6.5", "0.15", "shown", "shown"]
+
+
+def test_a_line_of_the_report_lists_a_few_landmarks_and_counts_the_rest() -> None:
+    mesh = {"box": [1, 2, 3, 4], "score": 0.5, "landmarks": [[index, 1] for index in range(468)]}
+    line = described(mesh)
+    assert line.startswith("0.5000 at 1.0 2.0 3.0 4.0; landmarks 0.0,1.0 1.0,1.0 ") and line.endswith(" and 460 more")
+    assert described({**mesh, "landmarks": mesh["landmarks"][:5]}).endswith(" 4.0,1.0")
 
 
 def test_it_holds_no_path_of_this_machine() -> None:

@@ -42,6 +42,20 @@ def heads(name):
     model(name, nodes, {"picture": [1, 3, 8, 8]}, outputs, weights)
 
 
+def grouped(name):
+    """A convolution in two groups, and one that has a group for each channel, as MobileNets have."""
+    weights = {"w": rng.standard_normal((8, 3, 3, 3)).astype(np.float32) / 5,
+               "two": rng.standard_normal((8, 4, 3, 3)).astype(np.float32) / 5,
+               "each": rng.standard_normal((8, 1, 3, 3)).astype(np.float32) / 2}
+    how = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["picture", "w"], ["a"], name="first", **how),
+        helper.make_node("Conv", ["a", "two"], ["b"], name="halves", group=2, **how),
+        helper.make_node("Conv", ["b", "each"], ["y"], name="each", group=8, **how),
+    ]
+    model(name, nodes, {"picture": [1, 3, 8, 8]}, {"y": [1, 8, 8, 8]}, weights)
+
+
 def strange(name):
     model(name, [helper.make_node("Bernoulli", ["x"], ["y"], name="coin")], {"x": [2, 3]}, {"y": [2, 3]}, {})
 
@@ -96,10 +110,12 @@ PICTURE = {"picture": ((1, 3, 8, 8), "NCHW")}
 if __name__ == "__main__":
     heads("heads")
     strange("strange")
+    grouped("grouped")
     names = ["/z:0", "a", "rows"]
     for precision in ("fp32", "fp16", "dynamic", "int8", "uint8"):
         converted(precision, root / "heads.onnx", precision, PICTURE, names)
     converted("again", root / "heads.onnx", "uint8", PICTURE, names)
+    converted("grouped", root / "grouped.onnx", "fp32", PICTURE, ["y"])
     converted("strange", root / "strange.onnx", "fp32", {"x": ((2, 3), None)}, ["y"])
     converted("another shape", root / "heads.onnx", "fp32", {"picture": ((1, 3, 9, 9), "NCHW")}, names)
     print(json.dumps(found))
