@@ -144,7 +144,10 @@ class Planner:
             raise UsageError(f"target {reader.name} cannot start from {self.target.name}, whose artifacts are built "
                              "and not run: nobody has seen what they compute")
         assert reader.needs is not None
-        options = {**self._usual(recipe), **reader.needs.options}
+        usual = self._usual(recipe)
+        options = {**usual, **reader.needs.options}
+        if always := reader.needs.options.get("edit"):  # what it needs of every graph, unless a recipe objects
+            options["edit"] = {**always, **(usual.get("edit") or {})}
         graph, parts, own = recipe, [self.target.name, "for", reader.name], reader.brings(precision)
         if adapt := _in_precision(adapt, reader.needs.precisions, precision):
             graph, options["edit"] = edits.on_top(recipe, options.get("edit") or {}, adapt)

@@ -135,14 +135,15 @@ _SWITCH = Field(shape=Boolean(), help="left out: no")
 
 BATCH = r"[1-9]\d*|[A-Za-z_]\w*"
 
-# Those who know these keys are docker/onnx/passes; the last three have a longer form too, which the pass checks.
+# Those who know these keys are docker/onnx/passes; some have a longer form too, which the pass checks.
 _EDITS = Record(fields={
     "batch": Field(shape=Text(pattern=BATCH, like="a number of items, or a name for a free one")),
     "keep": Field(shape=Sequence(of=Text(), least=1), help="outputs, or tensors inside"),
     "remove": Field(shape=Sequence(of=Text(), least=1), help="nodes at which branches begin"),
     "exported": Field(shape=Sequence(of=Text(), least=1), help="outputs of a PyTorch source, where edits rename them"),
-    **dict.fromkeys(("constants", "unused", "four_dimensions", "padded_maxpool", "strided_slices", "whole_numbers"),
-                    _SWITCH),
+    **dict.fromkeys(("constants", "unused", "four_dimensions", "strided_slices", "whole_numbers"), _SWITCH),
+    "padded_maxpool": Field(shape=Either(scalar=Boolean(), mapping=Record(fields={
+        "same": Field(shape=Boolean(), default=True, help="also what is TensorFlow's padding SAME")}))),
     "cut_decode": Field(shape=Anything()),
     "half": Field(shape=Anything()),
     "quantise": Field(shape=Anything()),

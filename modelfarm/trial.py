@@ -276,7 +276,7 @@ class Trial:
 
     def _report(self, result: JobResult | None, verdict: Verdict, previous: Artifact | None) -> None:
         """Write smoke.json, smoke.log with the same figures, and a picture of each picture's predictions."""
-        made = [self.folder / name for name in result.files] if result else []
+        made = [self.folder / name for name in (result.files if result else self.job.target.promises)]
         sizes = {file.name: file.stat().st_size for file in made if file.is_file()}
         document = smoke_document(job=self.job, result=result, verdict=verdict, sizes=sizes, timings=self._seconds,
                                   made_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), previous=previous)

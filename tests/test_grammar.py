@@ -47,7 +47,7 @@ targets:
   onnx: {opset: 12, simplify: true, dynamic: {input: {0: batch}}, external_data_above: 2GiB, precision: [fp32],
          seconds: 600,
          edit: {batch: 4, keep: [a], remove: [b], exported: [c], constants: true, unused: true, four_dimensions: true,
-                cut_decode: true, padded_maxpool: true, strided_slices: true, half: true,
+                cut_decode: true, padded_maxpool: true, strided_slices: true, half: true, whole_numbers: true,
                 quantise: {noise: 0.1}, float: [a], split_outputs: true,
                 normalise_boxes: {output: a}}}
   tnn: {device: x86, optimize: true, threads: 2, adapt: {four_dimensions: true}}
@@ -56,7 +56,7 @@ targets:
         find_fp32_layers: false, search_engines: 9, tolerance: 0.02, tf32: true, adapt: {}}
   trt10: {precision: int8}
   tflite2onnx: {opset: 13}
-  tflite: {precision: [fp32, uint8], via: onnx2tf, select_ops: true, threads: 4, adapt: {padded_maxpool: true}}
+  tflite: {precision: [fp32, uint8], via: onnx2tf, select_ops: true, threads: 4, adapt: {padded_maxpool: {same: false}}}
   toy: {level: 2}
 """ % ("0f" * 32))
 

@@ -96,6 +96,16 @@ def test_a_batch_for_a_reader_is_that_of_both_jobs(workshop: Workshop, old: str,
     assert [each.recipe.inputs[0].shape for each in (job.origin, job)] == [(4, 3, 8, 8)] * 2
 
 
+def test_what_a_reader_needs_of_every_graph_stays_beside_what_a_recipe_adapts(workshop: Workshop) -> None:
+    reader = workshop.reader("dynamic: {}}", "dynamic: {}, edit: {padded_maxpool: {same: false}}}")
+    always = {"padded_maxpool": {"same": False}}
+    assert workshop.fed(reader).options["edit"] == {**always, "four_dimensions": True}
+    workshop.recipe("{opset: 12}", "{opset: 12, edit: {half: true}}\n  reader: {adapt: {constants: true}}")
+    assert workshop.fed(reader).options["edit"] == {**always, "half": True, "constants": True}
+    workshop.recipe("{opset: 12}", "{opset: 12}\n  reader: {adapt: {padded_maxpool: false}}")
+    assert workshop.fed(reader).options["edit"] == {"padded_maxpool": False}
+
+
 def test_a_reader_that_wants_no_edits_leaves_the_options_as_they_are(workshop: Workshop) -> None:
     reader = workshop.reader("default: {four_dimensions: true}", "default: {}")
     assert workshop.fed(reader).options["edit"] == {}

@@ -117,7 +117,9 @@ def _edited(job: Job, options: Options) -> Edits:
 
             _edits[job.folder] = apply_edits(_source_graph(job, options, work), job, options, simplify)
             make_plain(_edits[job.folder].model)
-        job.facts["edited"] = _edits[job.folder].facts()
+        facts = _edits[job.folder].facts()
+        if facts != {"changed": []}:
+            job.facts["edited"] = facts
     return _edits[job.folder]
 
 

@@ -12,6 +12,8 @@ from precision import Saved, Wish
 
 FILE = "model.tflite"
 
+REMEDY = "try the other way, via, or another precision; the last lines of convert.log name the operator"
+
 
 def build(saved: Saved, job: Job, child: Child) -> List[str]:
     """Make ``model.tflite`` of `saved` in the job's precision; give its name. What is learnt goes to ``job.facts``.
@@ -32,9 +34,3 @@ def build(saved: Saved, job: Job, child: Child) -> List[str]:
     job.facts["select_ops"] = list(contents.select_ops)
     diagnosis.diagnose(path, saved, job, child)
     return [FILE]
-
-
-REMEDY = (
-    "where this is an integer precision, a padded MaxPool is the usual cause: its padding with the lowest float "
-    "wrecks the range, and adapt: {padded_maxpool: true} mends it"
-)

@@ -37,9 +37,9 @@ ABSURD = 1e6
 
 CLIPPED = 0.01  # of a tensor's values
 
-PADDING = (
-    "a MaxPool's padding with the lowest float does this: adapt: {padded_maxpool: true} pads with a value that changes "
-    "no range"
+FILLER = (
+    "something is filled with the lowest float there, such as a mask or a pooling's padding: fill it with what lies "
+    "within the range of the other values (padded_maxpool among the edits does it for pooling)"
 )
 
 
@@ -72,7 +72,7 @@ def _check_ranges(inside: Inside) -> None:
                 raise UnusableError(
                     f"the range of the tensor {part.name!r} ({node.operator}) is absurd: scale {part.scale:.4g}, zero "
                     f"point {part.zero_point}, so from {low:.3g} to {high:.3g}",
-                    PADDING,
+                    FILLER,
                 )
 
 
@@ -102,7 +102,7 @@ def _measured(path: Path, saved: Saved, job: Job, child: Child, samples: Sequenc
     child.call("precision:write", saved, Wish("fp32", options.select_ops, None), plain, doing="make the float file")
     rows: Sequence[Row] = child.call(
         "noise:measure", plain, str(path), job.inputs, saved.usual, samples, options.threads,
-        doing=f"run {path.name} layer by layer", remedy=PADDING, crash=UnusableError,
+        doing=f"run {path.name} layer by layer", remedy=FILLER, crash=UnusableError,
     )  # fmt: skip
     return rows
 

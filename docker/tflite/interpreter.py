@@ -16,10 +16,7 @@ from jobkit.runtime import Arrays
 from signature import Held, ports
 
 DAMAGED = "the file is damaged, or made for a newer interpreter: make it again"
-REMEDY = (
-    "a padded MaxPool does this in an integer model, since its padding with the lowest float wrecks the range: "
-    "adapt: {padded_maxpool: true} mends it; the last lines of convert.log name the operator"
-)
+REMEDY = "the last lines of convert.log name the operator; try the other way, via, or another precision"
 
 
 def open_file(path: Path, job: Job, child: Child, *, usual: str = "", threads: int = 2) -> Runtime:

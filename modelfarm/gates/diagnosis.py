@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from modelfarm.decoders.prediction import Column
 from modelfarm.gates.evidence import Evidence
-from modelfarm.job import Tensor
+from modelfarm.job import OTHER_OUTPUTS, Tensor
 
 FEW = 16.0  # steps in which a column can say next to nothing
 CLIPPED = 0.01  # the share of values at an end of the range from which it is no accident
@@ -66,7 +66,7 @@ def _found(evidence: Evidence) -> Iterator[tuple[str, str]]:
     facts = evidence.result.facts
     columns = _columns(evidence) if held else []
     for output in held:
-        if not facts.get("edited"):  # an edited graph's columns are worked out of its tensors, with other steps
+        if not OTHER_OUTPUTS & set(facts.get("edited") or {}):  # columns come of tensors with other steps
             yield from _mixed(output, [pair for pair in columns if pair[0].output == output.tensor.name])
         yield from _constant(output)
         yield from _clipped(output)

@@ -30,9 +30,23 @@ def test_the_padding_is_zero_where_nothing_is_below(found: Any) -> None:
     assert "Pad with 0" in found["pool relu"]["lines"][0] and "Pad with -0.2785" in found["pool silu"]["lines"][0]
 
 
-@pytest.mark.parametrize("name", ["input", "leaky", "difference"])
-def test_padding_of_what_may_be_below_anything_is_refused(found: Any, name: str) -> None:
-    refused(found[f"pool {name}"], "the input of MaxPool pool can be")
+@pytest.mark.parametrize(("name", "axes"), [("input", 2), ("leaky", 2), ("difference", 2), ("below", 2), ("broad", 2)])
+def test_padding_of_what_may_be_below_anything_repeats_the_edges(found: Any, name: str, axes: int) -> None:
+    got = found[f"pool {name}"]
+    assert got["error"] < 1e-6 and "repeats the edges" in got["lines"][0] and "bit for bit" in got["proof"]
+    assert (got["operators"]["Concat"], got["operators"]["Slice"]) == (axes, 2 * axes)
+    assert "Pad" not in got["operators"]
+
+
+def test_windows_with_gaps_need_not_have_the_edge(found: Any) -> None:
+    refused(found["pool with gaps"], "the input of MaxPool pool can be, and its windows have gaps")
+    refused(found["pool wish"], "is neither true nor false, nor a mapping with `same`", "OptionError")
+
+
+@pytest.mark.parametrize(("name", "changed"),
+                         [("same", False), ("same by name", False), ("unlike", True), ("even", True)])
+def test_padding_that_tensorflow_has_a_word_for_may_stay(found: Any, name: str, changed: bool) -> None:
+    assert bool(found[f"pool unlike {name}"]) == changed
 
 
 def test_a_pooling_without_padding_stays(found: Any) -> None:

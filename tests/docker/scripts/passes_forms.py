@@ -151,13 +151,33 @@ wide = np.pad(np.maximum(x, 0), ((0, 0), (0, 0), (0, 1), (0, 1)), constant_value
 tried("pool same", same, {"padded_maxpool": True}, x, pooled(wide, 2, 2, 0))
 old = graph([node("Relu", ["x"], ["a"]), node("MaxPool", ["a"], ["y"], **pool)], five, opset=9)
 tried("pool old", old, {"padded_maxpool": True}, x, pooled(np.maximum(x, 0)))
-for name, nodes in {
-    "input": [node("Identity", ["x"], ["a"])],
-    "leaky": [node("LeakyRelu", ["x"], ["a"])],
-    "difference": [node("Relu", ["x"], ["r"]), node("Sub", ["r", "x"], ["a"])],
-}.items():
+leaky = np.where(x < 0, np.float32(0.01) * x, x)
+for name, nodes, values in [
+    ("input", [node("Identity", ["x"], ["a"])], x),
+    ("leaky", [node("LeakyRelu", ["x"], ["a"])], leaky),
+    ("difference", [node("Relu", ["x"], ["r"]), node("Sub", ["r", "x"], ["a"])], np.maximum(x, 0) - x),
+]:
     model = graph([*nodes, node("MaxPool", ["a"], ["y"], name="pool", **pool)], five)
-    found[f"pool {name}"] = refusal(model, {"padded_maxpool": True})
+    tried(f"pool {name}", model, {"padded_maxpool": True}, x, pooled(values))
+below = graph([node("Neg", ["x"], ["a"]), node("MaxPool", ["a"], ["y"], **pool)], five, opset=9)
+tried("pool below", below, {"padded_maxpool": True}, x, pooled(-x))
+# Five and a padding of two: the edge is repeated twice, and more behind than before.
+broad = {"kernel_shape": [5, 5], "strides": [2, 2], "pads": [1, 2, 3, 2]}
+model = graph([node("Neg", ["x"], ["a"]), node("MaxPool", ["a"], ["y"], **broad)], five)
+around = np.pad(-x, ((0, 0), (0, 0), (1, 3), (2, 2)), constant_values=-np.inf)
+tried("pool broad", model, {"padded_maxpool": True}, x, pooled(around, 5, 2, 0))
+gaps = {**pool, "dilations": [2, 2], "strides": [1, 1]}
+model = graph([node("Neg", ["x"], ["a"]), node("MaxPool", ["a"], ["y"], name="pool", **gaps)], {"y": [1, 3, 7, 7]})
+found["pool with gaps"] = refusal(model, {"padded_maxpool": True})
+found["pool wish"] = refusal(model, {"padded_maxpool": "same"})
+for name, more, shape in [
+    ("same", {"kernel_shape": [5, 5], "strides": [1, 1], "pads": [2, 2, 2, 2]}, [1, 3, 9, 9]),
+    ("same by name", {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}, [1, 3, 5, 5]),
+    ("unlike", {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_LOWER"}, [1, 3, 5, 5]),
+    ("even", {**pool, "kernel_shape": [4, 4]}, [1, 3, 4, 4]),
+]:
+    model = graph([node("Relu", ["x"], ["a"]), node("MaxPool", ["a"], ["y"], **more)], {"y": shape})
+    found[f"pool unlike {name}"] = list(edit(model, {"padded_maxpool": {"same": False}}, []).lines)
 plain = graph([node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2])], {"y": [1, 3, 8, 8]})
 found["pool without padding"] = list(edit(plain, {"padded_maxpool": True}, []).lines)
 
