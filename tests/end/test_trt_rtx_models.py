@@ -16,7 +16,7 @@ RECIPES = {file.parent.name: yaml.safe_load(file.read_text()) for file in (ROOT 
 BECOMING = sorted(name for name, recipe in RECIPES.items() if "trt-rtx" in recipe["targets"] and name != "digits")
 TRAINED = [name for name in BECOMING if "sha256" in str(RECIPES[name]["source"])]
 UNTRAINED = [name for name in BECOMING if name not in TRAINED]
-# Each of their nodes is tried alone on 640x640 pixels, which takes minutes; tests/images does it for the second.
+# Each of their nodes is tried alone on 640x640 pixels, which takes a minute or more; smaller pictures show the same.
 SLOW = {("slim-face-landmark", "int8"), ("yolov5n-0.5-face", "int8")}
 GENERATIONS = {75, 80, 86, 89, 120, 121}
 

@@ -13,6 +13,7 @@ from modelfarm.digest import Digests
 from modelfarm.target import read_targets
 from modelfarm.toolchain import local_name
 from tests.end.conftest import Shop
+from tests.images.conftest import make_image
 
 BUDGET = 0.6e9  # bytes, uncompressed: NVIDIA's library alone is 0.2
 CLOSED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
@@ -20,11 +21,22 @@ CLOSED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-o
 
 @pytest.fixture(scope="module")
 def image(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """Return the image of this checkout, or skip: make images TARGET=trt-rtx builds it."""
-    name = local_name(read_targets()["trt-rtx"], Digests(tmp_path_factory.mktemp("digests")))
-    found = client.image(name)
-    if found is None:
-        pytest.skip(f"there is no image {name}: make images TARGET=trt-rtx builds it")
+    """Return the image of this checkout, made as a user makes it."""
+    make_image("trt-rtx")
+    found = client.image(local_name(read_targets()["trt-rtx"], Digests(tmp_path_factory.mktemp("digests"))))
+    assert found is not None, "make images ended well, but the engine does not hold the image of this checkout"
+    return found
+
+
+@pytest.fixture(scope="module")
+def shops(image: Image, onnx_image: Image, onnx_python: Path,
+          tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shop]:
+    """Return a store for each runner, with the digits as engines in every precision of their recipe."""
+    folder = tmp_path_factory.mktemp("shops")
+    found = {runner: Shop(artifacts=folder / runner) for runner in ("docker", "venv")}
+    for runner, shop in found.items():
+        ran = shop.run("convert", "--target", "trt-rtx", "--model", "digits", RUNNER=runner)
+        assert ran.code == 0, ran.out + ran.err
     return found
 
 
@@ -50,17 +62,23 @@ def test_it_has_the_modules_that_tensorrts_toolchains_share(client: Client, imag
     assert set(described["packages"]) == {"numpy", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_container_gives_the_engine_that_the_environment_gives(
-    image: Image, onnx_image: Image, onnx_python: Path, tmp_path: Path, precision: str
-) -> None:
-    digests = {}
-    for runner in ("docker", "venv"):
-        shop = Shop(artifacts=tmp_path / runner)
-        ran = shop.run("convert", "--target", "trt-rtx", "--model", "digits", "--precision", precision, RUNNER=runner)
-        assert ran.code == 0, ran.out + ran.err
-        folder = shop.latest("digits", f"trt-rtx-{precision}")
-        digests[runner] = hashlib.sha256((folder / "model.engine").read_bytes()).hexdigest()
-        verification = json.loads((folder / "manifest.json").read_text())["predicate"]["verification"]
-        assert verification["verified"] == "built, not run"
-    assert digests["docker"] == digests["venv"]
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_container_gives_the_engine_that_the_environment_gives(shops: dict[str, Shop], precision: str) -> None:
+    folders = {runner: shop.latest("digits", f"trt-rtx-{precision}") for runner, shop in shops.items()}
+    for runner, folder in folders.items():
+        predicate = json.loads((folder / "manifest.json").read_text())["predicate"]
+        assert predicate["verification"]["verified"] == "built, not run"
+        assert (folder / "convert.log").read_text().count("docker run") == (runner == "docker")
+    first, second = ((folder / "model.engine").read_bytes() for folder in folders.values())
+    assert hashlib.sha256(first).hexdigest() == hashlib.sha256(second).hexdigest()
+
+
+def test_a_container_makes_engines_of_a_real_detector(shops: dict[str, Shop], data: Path) -> None:
+    words = ("--target", "trt-rtx", "--model", "yolov5n-0.5-face", "--precision", "fp32,fp16")
+    ran = shops["docker"].run("convert", *words, RUNNER="docker", MODELFARM_DATA=str(data))
+    assert ran.code == 0, ran.out + ran.err
+    for precision in ("fp32", "fp16"):
+        folder = shops["docker"].latest("yolov5n-0.5-face", f"trt-rtx-{precision}")
+        found = json.loads((folder / "manifest.json").read_text())["predicate"]["verification"]
+        assert found["verified"] == "built, not run"
+        assert found["facts"]["compute capabilities"] == [75, 80, 86, 89, 120, 121]
