@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from closeness import difference
 from jobkit import GraphError, Input, brief
 from renaming import Plain, read_plain
 
@@ -163,18 +164,6 @@ def run_onnx(plain: Plain, example: Arrays) -> dict[str, Any]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(plain.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return dict(zip(plain.outputs, session.run(list(plain.outputs), dict(example)), strict=True))
-
-
-def difference(made: Any, wanted: Any) -> float:
-    """Give the largest error relative to the range of `wanted`; infinity where the shapes differ."""
-    if made.shape != wanted.shape:
-        return float("inf")
-    if not wanted.size:
-        return 0.0
-    one, other = np.asarray(made, np.float64), np.asarray(wanted, np.float64)
-    with np.errstate(invalid="ignore"):
-        error = np.where(one == other, 0.0, np.abs(one - other)).max()
-    return float(error) / max(float(np.ptp(other)), float(np.abs(other).max()), 1e-6)
 
 
 def _save(call: Any, model: Any, folder: str) -> None:

@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import onnxtf
 import tensorflow as tf
+from closeness import difference
 from jobkit import GraphError
 from onnxtf import Converted
 
@@ -54,19 +55,8 @@ def _run_onnx(model: onnx.ModelProto, names: Sequence[str], sample: Arrays) -> D
 
 
 def _worst(got: Arrays, wanted: Arrays, names: Sequence[str]) -> Tuple[float, str]:
-    errors = [(_error(got[name], wanted[name]), name) for name in names]
+    errors = [(difference(got[name], wanted[name]), name) for name in names]
     return max(errors, key=lambda entry: (np.isnan(entry[0]), entry[0]))
-
-
-def _error(got: Any, wanted: Any) -> float:
-    if got.shape != wanted.shape:
-        return float("inf")
-    if not wanted.size:
-        return 0.0
-    one, other = got.astype(np.float64), wanted.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        differences = np.where(one == other, 0.0, np.abs(one - other))
-    return float(differences.max()) / max(float(np.ptp(other[np.isfinite(other)])) if other.size else 0.0, 1e-6)
 
 
 def _blame(model: onnx.ModelProto, sample: Arrays, output: str, error: float) -> str:
@@ -80,7 +70,7 @@ def _blame(model: onnx.ModelProto, sample: Arrays, output: str, error: float) ->
     got = _run(onnxtf.convert(model, tensors), sample)
     said = f"the output {output} is off by {error:.2g} of its range"
     for node in model.graph.node:
-        off = [_error(got[name], wanted[name]) for name in node.output if name in wanted]
+        off = [difference(got[name], wanted[name]) for name in node.output if name in wanted]
         if off and not max(off) <= TOLERANCE:
             title = f"{node.name or node.output[0]} ({node.op_type})"
             return f"{said}; the first node that differs is {title}, by {max(off):.2g}"

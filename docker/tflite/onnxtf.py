@@ -22,6 +22,8 @@ with warnings.catch_warnings():
     import tensorflow as tf
     from onnx_tf.backend import TensorflowBackend
 
+import padding  # noqa: F401  after onnx-tf's own rules, so that this one counts
+
 SIGNATURE = "serving_default"
 
 # Above it onnx-tf reads axes and shapes that became inputs as if they were still attributes, or not at all.
@@ -105,6 +107,8 @@ def identifier(name: str) -> str:
 def plain(model: onnx.ModelProto) -> onnx.ModelProto:
     """Give a copy of `model` whose inputs, weights and nodes have names that onnx-tf takes, and leaves as they are.
 
+    Inputs that a node leaves out at its end are left out there too.
+
     It puts random letters to names with a colon or a leading underscore, so that no two conversions would be equal.
     """
     copy = onnx.ModelProto()
@@ -122,6 +126,8 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         entry.name = names.get(entry.name, entry.name)
     for node in graph.node:
         node.name = identifier(node.name or node.output[0])
+        while node.input and not node.input[-1]:  # onnx-tf looks an input that is left out up by its empty name
+            del node.input[-1]
         node.input[:] = [names.get(name, name) for name in node.input]
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
@@ -138,6 +144,8 @@ def convert(model: onnx.ModelProto, outputs: Sequence[str] = ()) -> Converted:
     named = plain(model)
     try:
         return _traced(model, named, Scoped.prepare(named).tf_module, wanted, whole=not outputs)
+    except GraphError:
+        raise
     except Exception as error:
         raise _refusal(error) from error
 

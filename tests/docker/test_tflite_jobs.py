@@ -100,12 +100,25 @@ def test_what_onnx_tf_gets_wrong_silently_is_refused_with_the_node(found: Any) -
     assert found["right resize"]["errors"]["y"] < 1e-6
 
 
+@pytest.mark.parametrize("name", ["constant", "reflect", "edge", "negative", "attributes"])
+def test_every_kind_of_padding_is_what_onnx_runtime_makes_of_it(found: Any, name: str) -> None:
+    assert found[f"padded {name}"].get("errors") == {"y": 0.0}, found[f"padded {name}"]
+
+
+def test_an_input_that_a_node_leaves_out_is_left_out(found: Any) -> None:
+    assert found["left out"].get("errors") == {"y": 0.0}, found["left out"]
+
+
+def test_an_output_of_a_single_number_is_compared_by_its_size(found: Any) -> None:
+    assert found["one number"].get("errors", {}).get("y", 1) < 1e-3, found["one number"]
+
+
 @pytest.mark.parametrize(("name", "words"), [
     ("opset 18", "the graph has opset 18"),
     ("other shape", "the graph has x as [1, 3, 8, 8], the recipe as [1, 3, 9, 8]"),
     ("broken", "model.onnx is no ONNX file"),
     ("no operator", "onnx-tf does not have the operator Unique"),
-    ("refused node", "onnx-tf refuses the graph"),
+    ("refused node", "part_y (Pad) pads by numbers that are computed"),
 ])
 def test_a_graph_that_cannot_be_converted_is_refused(found: Any, name: str, words: str) -> None:
     assert words in refusal(found, name)

@@ -35,7 +35,18 @@ found["broken"] = done(broken)
 found["wrong resize"] = done(job("wrong-resize", nets.resized(1.5)))
 found["right resize"] = done(job("right-resize", nets.resized(2.0)))
 found["no operator"] = done(job("no-operator", nets.one("Unique", outputs=["y"])))
-found["refused node"] = done(job("refused-node", nets.padded("reflect")))
+found["refused node"] = done(job("refused-node", nets.padded_by_computed_numbers()))
+picture = values((1, 3, 8, 8))
+for name, net in {
+    "constant": nets.padded("constant"),
+    "reflect": nets.padded("reflect", (0, 0, 1, 2, 0, 2, 7, 1)),
+    "edge": nets.padded("edge", (0, 0, 1, 20, 0, 0, 2, 0)),
+    "negative": nets.padded("constant", (0, -1, 3, -2, 0, 1, -4, 0)),
+    "attributes": nets.padded("constant", opset=10),
+}.items():
+    found[f"padded {name}"] = done(job(f"padded-{name}", net, samples=picture))
+found["left out"] = done(job("left-out", nets.left_out(), samples=values((1, 3, 8, 8))))
+found["one number"] = done(job("one-number", nets.one_number(), samples=values((1, 3, 8, 8))))
 found["erf"] = done(job("erf", nets.one("Erf")))
 found["erf allowed"] = done(job("erf-allowed", nets.one("Erf"), options={"select_ops": True}))
 found["unread"] = done(job("unread", nets.unread()))

@@ -128,9 +128,30 @@ def resized(scale):
     return graph(nodes, weights, shape=(1, 3, 9, 9))
 
 
-def padded(mode):
-    """Pad the picture by numbers that are computed of no input."""
-    return graph([("Pad", ["x", "pads"], ["y"], {"mode": mode})], {"pads": np.array([0, 0, 1, 2, 0, 0, 1, 2])})
+def padded(mode, pads=(0, 0, 1, 2, 0, 3, 2, 1), opset=12):
+    """Pad the picture, by more than one."""
+    if opset < 11:
+        return graph([("Pad", ["x"], ["y"], {"mode": mode, "pads": pads, "value": 0.5})], opset=opset)
+    return graph([("Pad", ["x", "pads", "half"], ["y"], {"mode": mode})],
+                 {"pads": np.array(pads), "half": np.array(0.5, np.float32)})
+
+
+def padded_by_computed_numbers():
+    """Pad the picture by a sum."""
+    nodes = [("Add", ["pads", "pads"], ["sum"], {}), ("Pad", ["x", "sum"], ["y"], {})]
+    return graph(nodes, {"pads": np.array([0, 0, 1, 2, 0, 0, 1, 2])})
+
+
+def left_out():
+    """Pad the picture with zeros: what it is padded with is left out, by an empty name at the end."""
+    return graph([("Pad", ["x", "pads", ""], ["y"], {"mode": "constant"})],
+                 {"pads": np.array([0, 0, 1, 2, 0, 0, 1, 2])})
+
+
+def one_number():
+    """Make an output of a single number, far from 0, of a sum that runtimes order differently."""
+    weights = {"w": np.linspace(-1, 1, 192, dtype=np.float32).reshape(1, 192), "b": np.float32([900])}
+    return graph([("Flatten", ["x"], ["f"], {}), ("Gemm", ["f", "w", "b"], ["y"], {"transB": 1})], weights)
 
 
 def one(kind, outputs=("y",), **more):
