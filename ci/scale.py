@@ -173,7 +173,7 @@ class Bed(Site):
 
     nap: float = NAP
 
-    def work(self, job: Job, task: str, cancelled: Callable[[], bool]) -> Report:
+    def work(self, job: Job, registry: str, task: str, cancelled: Callable[[], bool]) -> Report:
         """Sleep."""
         time.sleep(self.nap)
         return Report(error=None, lines=(), seconds=self.nap, worker=self.name)

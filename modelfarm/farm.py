@@ -29,6 +29,7 @@ from modelfarm.phrase import shown
 from modelfarm.pins import published_lock
 from modelfarm.plan import RANDOM, Planner, Request, parse_models, variants
 from modelfarm.recipe import ARCHITECTURES, Recipe, model_names, read_recipe, recipe_file
+from modelfarm.repository import checked_registry
 from modelfarm.runners import Runners
 from modelfarm.schema import Record
 from modelfarm.settings import LOCAL, ROOT, Settings, positive
@@ -86,7 +87,8 @@ class Farm:
             return None
         from modelfarm.engines.dask import DaskEngine
 
-        return DaskEngine(self.settings.engine, self.store, self._builder(lambda: False).find)
+        registry = self.settings.registry and checked_registry(self.settings.registry, "ENGINE=")
+        return DaskEngine(self.settings.engine, self.store, self._builder(lambda: False).find, registry)
 
     @property
     def lookup(self) -> Lookup:

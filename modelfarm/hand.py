@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelfarm.console import Console
+from modelfarm.engines.inputs import Inputs
 from modelfarm.engines.offers import find_tools, labels
 from modelfarm.engines.slots import Slots
 from modelfarm.engines.worker import Site, enlist
@@ -32,6 +33,7 @@ def hire(farm: Farm, worker: Any) -> None:
     tools = find_tools(farm.runners, targets, farm.digests)
     farm.digests.save()
     farm.store.sweep()
+    Inputs(store=farm.store).sweep()
     slots = Slots.of(farm.settings)
     offered = labels(tools, slots, farm.settings.labels)
     site = Site(name=str(worker.name), store=farm.store, runners=farm.runners, tools=tuple(tools),

@@ -45,6 +45,7 @@ class Thresholds:
 class Settings:
     """The folders and choices of one invocation; `jobs`, `memory` and `cpus` are None where the machine decides.
 
+    `registry` is what inputs and artifacts go through where workers have stores of their own; empty: they share one.
     `memory` in bytes and `cpus` are what all jobs on this machine may use together; `labels` are what a worker offers
     beside what is found.
     """
@@ -57,6 +58,7 @@ class Settings:
     torch_index: str
     jobs: int | None
     engine: str = LOCAL
+    registry: str = ""
     memory: int | None = None
     cpus: int | None = None
     labels: tuple[str, ...] = ()
@@ -90,6 +92,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         torch_index=environment.get("TORCH_INDEX", TORCH_INDEX),
         jobs=positive(jobs, "JOBS") if (jobs := environment.get("JOBS")) else None,
         engine=_engine(environment.get("ENGINE") or LOCAL),
+        registry=environment.get("REGISTRY") or "",
         memory=_memory(environment.get("MEMORY") or ""),
         cpus=positive(cpus, "CPUS") if (cpus := environment.get("CPUS")) else None,
         labels=tuple(word for word in (environment.get("LABELS") or "").split(",") if word),

@@ -1,4 +1,4 @@
-"""The Dask engine: jobs on the workers of a cluster, which share the store."""
+"""The Dask engine: jobs on the workers of a cluster, which share the store or a registry."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from modelfarm.build import Built
 from modelfarm.engines import worker as far
+from modelfarm.engines.depot import depot_of
 from modelfarm.engines.engine import Outcome
-from modelfarm.engines.inputs import Inputs, eventually
+from modelfarm.engines.inputs import Inputs
 from modelfarm.engines.offers import CPUS, Offer, Tool, refusal, resources
 from modelfarm.engines.slots import Need, Slots
 from modelfarm.errors import FarmError, MachineError
 from modelfarm.job import Job
+from modelfarm.phrase import shown
 from modelfarm.store import Store
 
 if TYPE_CHECKING:
@@ -44,12 +46,15 @@ class DaskEngine:
     is not started again. Inputs and artifacts go through the store.
     """
 
-    def __init__(self, address: str, store: Store, find: Callable[[Job], Built | None]) -> None:
-        """Connect to the scheduler at `address`; raises MachineError where it does not answer."""
-        self._address, self._find = address, find
+    def __init__(self, address: str, store: Store, find: Callable[[Job], Built | None], registry: str = "") -> None:
+        """Connect to the scheduler at `address`; raises MachineError where it does not answer.
+
+        With a `registry`, inputs and artifacts go through it, and each worker has a store of its own.
+        """
+        self._address, self._find, self._store, self._registry = address, find, store, registry
         self._client = connect(address)
-        self._inputs = Inputs(store=store)
-        self._inputs.sweep()
+        self._depot = depot_of(store, registry)
+        Inputs(store=store).sweep()
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._running: dict[str, _Running] = {}
         self._offers: list[Offer] = []
@@ -113,10 +118,10 @@ class DaskEngine:
         return self._suiting[job.key]
 
     def _submit(self, job: Job, offer: Offer, need: Need) -> None:
-        self._inputs.put(job)
+        self._depot.put(job)
         # The last part makes each attempt of each farm a task of its own; Dask learns durations by the first.
         key = f"{job.target.name}-{job.key[:16]}{os.urandom(8).hex()}"
-        future = self._client.submit(far.work, job, key=key, pure=False, workers=[offer.address],
+        future = self._client.submit(far.work, job, self._registry, key=key, pure=False, workers=[offer.address],
                                      allow_other_workers=True, resources=resources(job, offer.labels[CPUS]))
         self._running[key] = _Running(job=job, future=future, slots=self._books[offer.address], need=need)
         future.add_done_callback(lambda done: self._ended.put(done.key))  # type: ignore[no-untyped-call]
@@ -142,23 +147,20 @@ class DaskEngine:
             return Outcome(name=job.name, job=job, error=error)
         except Exception as error:
             return Outcome(name=job.name, job=job, error=self._explained(error))
-        built, failure = (None, report.error) if report.error else self._shared(job, report.worker)
+        failure = report.error and self._at_home(report.error, report.store)
+        built = None
+        try:
+            self._depot.collect(job, self._find, report.worker, failed=bool(failure))
+            built = None if failure else self._find(job)
+        except FarmError as error:
+            failure = failure or error
         return Outcome(name=job.name, job=job, built=built, error=failure, lines=report.lines, seconds=report.seconds,
                        worker=report.worker)
 
-    def _shared(self, job: Job, worker: str) -> tuple[Built | None, FarmError | None]:
-        """Return what a worker has put into the store."""
-        found: list[Built] = []
-
-        def there() -> bool:
-            if built := self._find(job):
-                found.append(built)
-            return bool(found)
-
-        if eventually(there):
-            return found[0], None
-        return None, MachineError(f"{worker} has made it, but it is not in the store here",
-                                  remedy="ARTIFACTS= must name the same shared folder for the farm and its workers")
+    def _at_home(self, error: FarmError, theirs: str) -> FarmError:
+        """Return a worker's failure with the place where its remains are here, wherever they were there."""
+        remedy = error.remedy.replace(f" {theirs}/failed/", f" {shown(self._store.root)}/failed/")
+        return type(error)(error.message, remedy=remedy)
 
     def _explained(self, error: Exception) -> FarmError:
         """Return what Dask says of a job that it could not bring to an end."""

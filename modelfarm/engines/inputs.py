@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelfarm import disk
-from modelfarm.digest import Digests
 from modelfarm.errors import MachineError
 from modelfarm.job import Job, Material
 from modelfarm.recipe import Recipe
@@ -49,7 +48,7 @@ class Inputs:
 
         Raises MachineError where a file is no longer what was planned with.
         """
-        for material in _all(job):
+        for material in all_materials(job):
             goal = self.place(material)
             if goal in self._there:
                 continue
@@ -75,21 +74,21 @@ class Inputs:
             goal.parent.mkdir(parents=True, exist_ok=True)
             fresh.replace(goal)
 
-    def take(self, job: Job, digests: Digests) -> Job:
+    def take(self, job: Job) -> Job:
         """Return the job with the files in this store as its materials, each read and found to be right.
 
         Raises MachineError where one is missing, which means that the store is not the one that they were put into.
         """
-        materials = tuple(replace(material, path=self._found(material, digests)) for material in job.materials)
-        moved = replace(job, materials=materials, origin=self.take(job.origin, digests) if job.origin else None)
+        materials = tuple(replace(material, path=self._found(material)) for material in job.materials)
+        moved = replace(job, materials=materials, origin=self.take(job.origin) if job.origin else None)
         return replace(moved, recipe=_at_home(moved))
 
-    def _found(self, material: Material, digests: Digests) -> Path:
+    def _found(self, material: Material) -> Path:
         file = self.place(material)
         if not eventually(file.is_file):
             raise MachineError(f"the store {self.store.root} has no input {material.name} ({material.sha256[:12]}...)",
                                remedy="ARTIFACTS= must name the same shared folder for the farm and its workers")
-        if digests.file(file) != material.sha256:
+        if self.store.digests.file(file) != material.sha256:
             raise MachineError(f"{file} is damaged", remedy=f"remove {file.parent} and run the job again")
         return file
 
@@ -101,8 +100,9 @@ class Inputs:
                     disk.remove(folder)
 
 
-def _all(job: Job) -> list[Material]:
-    return [*(_all(job.origin) if job.origin else ()), *job.materials]
+def all_materials(job: Job) -> list[Material]:
+    """Return the files that go into a job, and into what it starts from."""
+    return [*(all_materials(job.origin) if job.origin else ()), *job.materials]
 
 
 def _at_home(job: Job) -> Recipe:

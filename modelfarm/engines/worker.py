@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 from modelfarm.build import Builder
 from modelfarm.console import Recorder
+from modelfarm.engines.depot import Depot, depot_of
 from modelfarm.engines.engine import perform
-from modelfarm.engines.inputs import Inputs
 from modelfarm.engines.offers import Tool
 from modelfarm.errors import FarmError, MachineError
 from modelfarm.job import Job
+from modelfarm.phrase import shown
 from modelfarm.runners import Runners
 from modelfarm.store import Store
 
@@ -24,17 +26,21 @@ _ALIVE = ("running", "paused")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a worker tells of a job: it is in the store, or what stopped it; its output, and what it took."""
+    """What a worker tells of a job: it is in the store, or what stopped it; its output, and what it took.
+
+    `store` is where the worker's store is, in the words of its messages.
+    """
 
     error: FarmError | None
     lines: tuple[str, ...]
     seconds: float
     worker: str
+    store: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What a worker works with: the shared store, its runners, and the folder of its toolchains."""
+    """What a worker works with: the shared store, or its own, its runners, and the folder of its toolchains."""
 
     name: str
     store: Store
@@ -44,30 +50,36 @@ class Site:
     running: set[str] = field(default_factory=set, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def work(self, job: Job, task: str, cancelled: Callable[[], bool]) -> Report:
-        """Build a job whose files are in the store; raises Interrupted where it was cancelled."""
+    def work(self, job: Job, registry: str, task: str, cancelled: Callable[[], bool]) -> Report:
+        """Build a job whose files are in the store, or in a registry; raises Interrupted where it was cancelled."""
         with self._lock:
             self.running.add(task)
         try:
-            return self._build(job, cancelled)
+            return self._build(job, depot_of(self.store, registry, cancelled), cancelled)
         finally:
             with self._lock:
                 self.running.discard(task)
 
-    def _build(self, job: Job, cancelled: Callable[[], bool]) -> Report:
-        console = Recorder()
+    def _build(self, job: Job, depot: Depot, cancelled: Callable[[], bool]) -> Report:
+        console, began = Recorder(), time.time()
+        report = Report(error=None, lines=(), seconds=0.0, worker=self.name, store=shown(self.store.root))
         try:
-            own = self._at_home(Inputs(store=self.store).take(job, self.store.digests))
+            own = self._at_home(depot.take(job))
         except FarmError as error:
-            return Report(error=error, lines=(), seconds=0.0, worker=self.name)
+            return replace(report, error=error)
         runners = replace(self.runners, settings=replace(self.runners.settings, runner=own.runner), _chosen={})
 
         def builder(stop: Callable[[], bool]) -> Builder:
             return Builder(store=self.store, runners=runners.of, cancelled=stop)
 
         outcome = perform(own, builder, cancelled, console)
+        failure = outcome.error
+        try:
+            depot.give(job, began)
+        except FarmError as error:
+            failure = failure or error
         self.store.digests.save()
-        return Report(error=outcome.error, lines=tuple(console.kept), seconds=outcome.seconds, worker=self.name)
+        return replace(report, error=failure, lines=tuple(console.kept), seconds=outcome.seconds)
 
     def _at_home(self, job: Job) -> Job:
         """Return the job with this machine's toolchain folder, whose content its label vouches for."""
@@ -91,8 +103,11 @@ def site_of(worker: Any) -> Site:
     return site
 
 
-def work(job: Job) -> Report:
-    """Build a job on the worker that this runs on: what the scheduler is given."""
+def work(job: Job, registry: str) -> Report:
+    """Build a job on the worker that this runs on: what the scheduler is given.
+
+    Inputs and artifacts go through the registry; where none is named, through the store that all share.
+    """
     from distributed import get_worker
 
     worker = get_worker()
@@ -103,7 +118,7 @@ def work(job: Job) -> Report:
         state = worker.state.tasks.get(task)
         return state is None or state.state in ("cancelled", "resumed") or worker.status.name not in _ALIVE
 
-    return site_of(worker).work(job, str(task), cancelled)
+    return site_of(worker).work(job, registry, str(task), cancelled)
 
 
 def tools(dask_worker: Any) -> Sequence[Tool]:

@@ -41,7 +41,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_worker_takes_what_was_put_by_digest_and_name(job: Job, here: Inputs, far: Inputs) -> None:
     here.put(job)
-    taken = far.take(job, far.store.digests)
+    taken = far.take(job)
     assert [material.name for material in taken.materials] == [material.name for material in job.materials]
     for before, after in zip(job.materials, taken.materials, strict=True):
         assert after.path != before.path
@@ -83,7 +83,7 @@ def test_another_store_has_no_inputs(toys: Toys, job: Job, here: Inputs) -> None
     here.put(job)
     other = Inputs(store=Store(toys.folder / "another", toys.farm.digests))
     with pytest.raises(MachineError, match="has no input toy.py") as caught:
-        other.take(job, other.store.digests)
+        other.take(job)
     assert "ARTIFACTS=" in caught.value.remedy
 
 
@@ -92,7 +92,7 @@ def test_a_flipped_byte_is_seen(job: Job, here: Inputs, far: Inputs) -> None:
     (weights,) = job.having("weights")
     here.place(weights).write_text('{"gain": 3}')
     with pytest.raises(MachineError, match="is damaged") as caught:
-        far.take(job, far.store.digests)
+        far.take(job)
     assert weights.sha256 in caught.value.remedy
 
 
@@ -118,7 +118,7 @@ def test_labels_and_the_models_own_decoder_are_found_among_the_inputs(workshop: 
                                                                       far: Inputs) -> None:
     labelled = workshop.recipe().job()
     here.put(labelled)
-    recipe = far.take(labelled, far.store.digests).recipe
+    recipe = far.take(labelled).recipe
     assert recipe.decoder
     assert (recipe.folder / recipe.decoder.options["labels"]).read_text() == "cat\ndog\n"
     assert recipe.folder.is_relative_to(far.root)
@@ -127,7 +127,7 @@ def test_labels_and_the_models_own_decoder_are_found_among_the_inputs(workshop: 
         "expect: {a.png: {top1: cat}}\n", ""))
     job = own.job()
     here.put(job)
-    recipe = far.take(job, far.store.digests).recipe
+    recipe = far.take(job).recipe
     assert recipe.decoder
     assert recipe.decoder.module
     assert recipe.decoder.module.is_relative_to(far.root)
@@ -136,7 +136,7 @@ def test_labels_and_the_models_own_decoder_are_found_among_the_inputs(workshop: 
 def test_what_a_job_starts_from_can_be_made_anew_by_a_worker(workshop: Workshop, here: Inputs, far: Inputs) -> None:
     job = workshop.reading(workshop.reader())
     here.put(job)
-    taken = far.take(job, far.store.digests)
+    taken = far.take(job)
     assert taken.origin
     assert {material.role for material in taken.origin.materials} >= {"module", "weights", "pictures"}
     assert all(material.path.is_relative_to(far.root) for material in taken.origin.materials)
