@@ -8,13 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import building
-import interpreter
+import opening
 from jobkit import Device, FileSource, Job, Runtime, SourceError, Tensor
 from options import read_options
 from precision import Saved
 from toolchain import child_of
 
-PACKAGES = ("onnx2tf", "tensorflow-cpu", "tf-keras", "onnx", "onnxruntime")
+PACKAGES = ("onnx2tf", "tensorflow-cpu", "tf-keras", "onnx", "onnxruntime", "tflite-support")
 
 # What the order of axes of an input is in the file, where the recipe has channels second.
 LAYOUT = "NHWC"
@@ -70,8 +70,7 @@ def _saved(job: Job, folder: str) -> Saved:
 
 def load(files: Sequence[str], job: Job) -> Runtime:
     """Open the file in TensorFlow Lite's interpreter, in a process of its own."""
-    path, threads = job.out / files[0], read_options(job).threads
-    return interpreter.open_file(path, job, child_of(job), usual=LAYOUT, threads=threads)
+    return opening.load(files, job, LAYOUT)
 
 
 def reference(job: Job) -> Runtime:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import List
 
 import diagnosis
 from child import Child
-from jobkit import GraphError, Job
+from jobkit import GraphError, Job, UnusableError
 from options import read_options
 from precision import Saved, Wish
+from words import words_of
 
 FILE = "model.tflite"
 
@@ -33,4 +36,20 @@ def build(saved: Saved, job: Job, child: Child) -> List[str]:
     job.facts["operators"] = dict(contents.operators)
     job.facts["select_ops"] = list(contents.select_ops)
     diagnosis.diagnose(path, saved, job, child)
+    with job.events.step("write the metadata, and compare with the file before"):
+        _describe(path, saved, job, child)
     return [FILE]
+
+
+def _describe(path: Path, saved: Saved, job: Job, child: Child) -> None:
+    """Write into the file what the recipe says of the model; the file still gives what it gave, bit for bit."""
+    plain = Path(saved.folder).with_name("plain.tflite")
+    shutil.copyfile(path, plain)
+    child.call("metadata:attach", str(path), words_of(job, list(saved.outputs.values())), doing="write the metadata")
+    for sample in (job.samples[index] for index in range(min(1, len(job.samples)))):
+        equal = child.call(
+            "metadata:same", str(plain), str(path), job.inputs, saved.usual, sample, read_options(job).threads,
+            doing=f"run {path.name} with its metadata", crash=UnusableError,
+        )  # fmt: skip
+        if not equal:
+            raise UnusableError("with its metadata the file gives other results than before", "see convert.log")

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import List, Sequence
 
 import building
-import interpreter
+import opening
 from jobkit import FileSource, Job, Runtime, SourceError
 from options import read_options
 from precision import Saved
@@ -65,8 +65,7 @@ def _saved(job: Job, folder: str) -> Saved:
 
 def load(files: Sequence[str], job: Job) -> Runtime:
     """Open the file in TensorFlow Lite's interpreter, in a process of its own."""
-    path, threads = job.out / files[0], read_options(job).threads
-    return interpreter.open_file(path, job, child_of(job), usual=LAYOUT, threads=threads)
+    return opening.load(files, job, LAYOUT)
 
 
 def reference(job: Job) -> Runtime:

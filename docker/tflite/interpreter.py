@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 from child import Child
-from jobkit import Device, GraphError, Job, Runtime, UnusableError, brief
+from jobkit import Device, GraphError, Input, Job, Runtime, UnusableError, brief
 from jobkit.runtime import Arrays
 from signature import Held, ports
 
@@ -84,6 +84,20 @@ class Opened:
             raise UnusableError(f"the interpreter cannot run the file: {brief(error)}", REMEDY) from None
         seconds = time.perf_counter() - began
         return {held.key: self.interpreter.get_tensor(index) for index, held in self.outputs}, seconds
+
+
+class Fed:
+    """A file that takes the recipe's arrays, and gives its own outputs as they are."""
+
+    def __init__(self, path: str, inputs: Sequence[Input], usual: str, threads: int, *, keep: bool = False) -> None:
+        """Open the file at `path`; `usual` is the layout of inputs with channels. Raises UnusableError."""
+        self.opened = Opened(path, threads, keep=keep)
+        shapes = {item.name: (item.shape, item.layout) for item in inputs}
+        self.ports = ports(shapes, [held for _, held in self.opened.inputs], "input", usual)
+
+    def run(self, sample: Mapping[str, Any]) -> Dict[str, Any]:
+        """Run the file once; give its outputs by the names of its signature."""
+        return self.opened.run({port.held.key: port.into_file(sample[port.name]) for port in self.ports})[0]
 
 
 def check_identifier(path: Path) -> None:

@@ -14,9 +14,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from inside import Inside, Node, Part, read_inside
-from interpreter import Opened
+from interpreter import Fed
 from jobkit import Input
-from signature import Held, Port, dequantised, ports
+from signature import Held, dequantised
 
 Arrays = Mapping[str, Any]
 
@@ -98,8 +98,8 @@ def measure(
     pairs = _pairs(found.inside, wanted.inside)
     tallies = {number: Tally(found.inside.parts[number]) for number in pairs}
     for sample in samples:
-        wanted.run(sample)
-        found.run(sample)
+        wanted.fed.run(sample)
+        found.fed.run(sample)
         for number, other in pairs.items():
             tallies[number].add(wanted.values(other), found.values(number))
     rows = list(_rows(found.inside, tallies))
@@ -110,17 +110,12 @@ def measure(
 class _Run:
     def __init__(self, path: str, inputs: Sequence[Input], usual: str, threads: int) -> None:
         self.inside = read_inside(Path(path))
-        self.opened = Opened(path, threads, keep=True)
-        shapes = {item.name: (item.shape, item.layout) for item in inputs}
-        self.ports: Sequence[Port] = ports(shapes, [held for _, held in self.opened.inputs], "input", usual)
-
-    def run(self, sample: Arrays) -> None:
-        self.opened.run({port.held.key: port.into_file(sample[port.name]) for port in self.ports})
+        self.fed = Fed(path, inputs, usual, threads, keep=True)
 
     def values(self, number: int) -> Any:
         part = self.inside.parts[number]
         held = Held(part.name, part.shape, part.dtype, part.scale, part.zero_point)
-        return dequantised(self.opened.interpreter.get_tensor(number), held)
+        return dequantised(self.fed.opened.interpreter.get_tensor(number), held)
 
 
 def _pairs(found: Inside, wanted: Inside) -> Dict[int, int]:

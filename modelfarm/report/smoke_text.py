@@ -20,8 +20,8 @@ _MARKS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped", "not run
 
 def smoke_text(document: Document) -> str:
     """Write the report of a smoke document; all figures are the document's own."""
-    sections = [_head(document), _gates(document), _parity(document), _integers(document), _devices(document),
-                _predictions(document), _measures(document), _times(document)]
+    sections = [_head(document), _gates(document), _parity(document), _integers(document), _metadata(document),
+                _devices(document), _predictions(document), _measures(document), _times(document)]
     return "\n\n".join("\n".join(lines) for section in sections if (lines := list(section))) + "\n"
 
 
@@ -85,6 +85,13 @@ def _integers(document: Document) -> Iterator[str]:
         lost = "some fall" if layers["first"] else "none falls"
         yield f"  {layers['compared']} layers on {layers['samples']} inputs: {lost} below {layers['limit_db']:g} dB"
         yield from (f"  - {line}" for line in losses(facts))
+
+
+def _metadata(document: Document) -> Iterator[str]:
+    """Say what the file tells those who use it of itself, as it was read back from it."""
+    if lines := document.get("facts", {}).get("metadata"):
+        yield _title("what the file says of itself", "its metadata, read back")
+        yield from (f"  {line}" for line in lines)
 
 
 def _devices(document: Document) -> Iterator[str]:

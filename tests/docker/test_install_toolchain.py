@@ -63,11 +63,23 @@ def test_a_wrong_version_is_no_absence(checked: Any) -> None:
     assert any("old" in line for line in checked("# without: absent, old\nbig==1.0\nold==1.0\n"))
 
 
+@pytest.mark.parametrize("line", ["# other: old", "# other: else, old (for a reason, and another)"])
+def test_what_the_lock_has_in_another_version_may_be_unwanted(checked: Any, line: str) -> None:
+    (left,) = checked(f"{line}\nbig==1.0\nold==1.0\n")
+    assert "requires absent, which is not installed" in left
+    assert checked(f"# without: absent\n{line}\nbig==1.0\nold==1.0\n") == []
+
+
+def test_what_is_absent_is_no_other_version(checked: Any) -> None:
+    assert len(checked("# other: absent\nbig==1.0\nold==1.0\n")) == 2
+
+
 def test_a_reason_names_nothing_that_may_be_absent(checked: Any) -> None:
     assert len(checked("# without: else (absent is another matter)\nbig==1.0\n")) == 2
 
 
 def test_the_lock_of_this_project_says_why_it_does_without_something(program: Any) -> None:
     for lock in DOCKER.glob("*/requirements.txt"):
-        lines = [line for line in lock.read_text().splitlines() if line.startswith("# without")]
-        assert all(program.WITHOUT.match(line) and line.endswith(")") for line in lines), lock
+        lines = [line for line in lock.read_text().splitlines() if line.startswith(("# without", "# other"))]
+        known = [program.WITHOUT.match(line) or program.OTHER.match(line) for line in lines]
+        assert all(known) and all(line.endswith(")") for line in lines), lock

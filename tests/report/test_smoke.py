@@ -150,6 +150,13 @@ def test_integers_are_told_with_what_they_stand_for_and_where_they_lose() -> Non
     assert "quantisation" not in smoke_text(document(case()))
 
 
+def test_what_a_file_says_of_itself_is_in_the_text() -> None:
+    plain = result((1, 3, 5))
+    text = smoke_text(document(case(result=replace(plain, facts={"metadata": ["x: (pixel - 0) / 255"]}))))
+    assert "what the file says of itself (its metadata, read back)\n  x: (pixel - 0) / 255\n" in text
+    assert "of itself" not in smoke_text(document(case()))
+
+
 def test_classes_are_told_with_their_scores_and_nothing_found_as_such() -> None:
     judged = case(CLASSES, decoder=ToyClassifier(), result=result((1, 3)))
     assert "a.png  b 0.625, c 0.25, a 0.125" in smoke_text(document(judged))

@@ -12,8 +12,9 @@ from diagnosis import FIXED, LIMIT, losses  # noqa: E402
 from inside import Part  # noqa: E402
 from noise import MOST, Row, Tally  # noqa: E402
 from signature import Held, dequantised, match, port, ports, quantised  # noqa: E402
+from words import ModelWords, TensorWords, check, words_of  # noqa: E402
 
 sys.path.remove(_PLACE)
 
-__all__ = ["FIXED", "LIMIT", "MOST", "Child", "ChildError", "Held", "Part", "Row", "Tally", "dequantised", "losses",
-           "match", "port", "ports", "quantised"]
+__all__ = ["FIXED", "LIMIT", "MOST", "Child", "ChildError", "Held", "ModelWords", "Part", "Row", "Tally", "TensorWords",
+           "check", "dequantised", "losses", "match", "port", "ports", "quantised", "words_of"]

@@ -7,6 +7,7 @@ import traceback
 import converter
 import numpy as np
 import onnx
+import opening
 import tflitenets as nets
 from child import Child
 from jobfolder import write_job
@@ -18,10 +19,14 @@ class Shop:
     """Makes jobs in folders below `root`, and does them."""
 
     def __init__(self, root):
-        """Let all jobs have one process."""
-        self.root, self.random = root, np.random.default_rng(0)
-        child = Child("tensorflow")
-        converter.child_of = lambda job: child
+        """Let all jobs have one process; `usual` is the layout that this way gives its inputs."""
+        self.root, self.random, self.usual = root, np.random.default_rng(0), converter.LAYOUT
+        self.child = Child("tensorflow")
+        converter.child_of = opening.child_of = lambda job: self.child
+
+    def anew(self):
+        """End the process, so that the next job has one of its own."""
+        self.child.close()
 
     def values(self, shape, count=3):
         """Give samples of random numbers from 0 to 1."""
