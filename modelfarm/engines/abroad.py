@@ -71,13 +71,25 @@ class Abroad(Runners):
 
     def of(self, target: Target) -> Runner:
         """Return the runner of a target's jobs, for planning; raises MachineError where neither side has one."""
-        tool = self._tool(target)
-        return FarRunner(tool=tool) if tool else self.here.of(target)
+        if tool := self._tool(target):
+            return FarRunner(tool=tool)
+        try:
+            return self.here.of(target)
+        except MachineError as error:
+            raise self._nowhere(target, error) from error
 
     def gpu(self, target: Target) -> Gpu | None:
         """Return the GPU that a target's jobs get; raises MachineError where neither side has one."""
         tool = self._tool(target)
         return tool.gpu if tool else self.here.gpu(target)
+
+    def _nowhere(self, target: Target, error: MachineError) -> MachineError:
+        """Return that neither the workers nor this machine have a toolchain, and what the workers offer."""
+        wanted = "" if self.settings.runner == "auto" else f" in {self.settings.runner}"
+        offered = ", ".join(sorted({f"{tool.target} ({tool.runner})" for tool in self.tools})) or "no toolchain"
+        return MachineError(f"no connected worker offers the {target.name} toolchain{wanted}: they offer {offered}; "
+                            f"here, {error.message}",
+                            remedy="start a worker that does with make worker, see docs/cluster.md")
 
     def _tool(self, target: Target) -> Tool | None:
         if target.name not in self._taken:

@@ -179,3 +179,15 @@ def test_the_command_of_a_worker(toys: Toys) -> None:
     with pytest.raises(UsageError, match="which scheduler") as caught:
         command(toys.farm, "")
     assert caught.value.remedy == "make worker ENGINE=tcp://head:8786"
+
+
+def test_what_neither_a_worker_nor_this_machine_has_is_refused_by_name(toys: Toys,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER", str(toys.folder / "none"))
+    (tool,) = find_tools(toys.farm.runners, [toys.target], toys.farm.digests)
+    with pytest.raises(MachineError, match=r"no connected worker offers the toy toolchain in docker: they offer "
+                                           r"toy \(venv\); here, ") as caught:
+        abroad(toys, tool, runner="docker").of(toys.target)
+    assert "make worker" in caught.value.remedy
+    with pytest.raises(MachineError, match="they offer no toolchain"):
+        abroad(toys, runner="docker").of(toys.target)
