@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 
 MIXED = ("adapt: {cut_decode: true} leaves the decode to the decoder, in float; adapt: {normalise_boxes: true} divides "
          "the pixels by the input's size; adapt: {split_outputs: true} gives each kind of value a tensor of its own")
+APART = "adapt: {cut_decode: {columns: [[0, 4], [4, 5], [5, 15], [15, 16]]}} gives each of them a scale of its own"
 CALIBRATE = "calibrate on pictures like those that it fails on: more of them, or `variations`"
 
 
@@ -68,6 +69,7 @@ def _found(evidence: Evidence) -> Iterator[tuple[str, str]]:
     for output in held:
         if not OTHER_OUTPUTS & set(facts.get("edited") or {}):  # columns come of tensors with other steps
             yield from _mixed(output, [pair for pair in columns if pair[0].output == output.tensor.name])
+        yield from _whole_head(output, facts)
         yield from _constant(output)
         yield from _clipped(output)
     yield from _scores(columns)
@@ -107,6 +109,14 @@ def _mixed(output: Held, columns: list[tuple[Column, Floats, Floats]]) -> Iterat
     lost = ", ".join(f"{name} ({reach[name]}) in {poor[name]:.1f}" for name in poor)
     yield (f"{output.title} holds values of different ranges with one scale: {rich}; left with next to no steps: "
            f"{lost}", MIXED)
+
+
+def _whole_head(output: Held, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Tell of a raw head that was not taken apart: its logits of nothing reach far below zero."""
+    heads = ((facts.get("edited") or {}).get("cut_decode") or {}).get("heads", ())
+    if any(head["name"] == output.tensor.name and not head.get("parts") for head in heads):
+        yield (f"{output.title} is a whole raw head: one scale for box, scores and landmarks, which the decoder "
+               f"multiplies by anchors", APART)
 
 
 def _constant(output: Held) -> Iterator[tuple[str, str]]:

@@ -64,6 +64,15 @@ def test_the_gate_that_fails_says_the_cause_first() -> None:
     assert verdict.failure.summary.startswith("a.png: score")
 
 
+def test_a_raw_head_that_was_not_taken_apart_is_named_with_what_helps() -> None:
+    wanted, head = rows(), {"name": "rows", "stride": 8}
+    whole = told(held(wanted, wanted, facts={"edited": {"cut_decode": {"heads": [head]}}}))
+    assert len(whole) == 1 and "output 'rows' (uint8, scale 2.51" in whole[0] and "is a whole raw head" in whole[0]
+    assert "adapt: {cut_decode: {columns: [[0, 4], [4, 5], [5, 15], [15, 16]]}}" in whole[0]
+    apart = {**head, "name": "head", "parts": {"rows": [0, 4]}}
+    assert told(held(wanted, wanted, facts={"edited": {"cut_decode": {"heads": [apart]}}})) == []
+
+
 def test_what_is_well_quantised_shows_no_cause() -> None:
     wanted = rows() / np.array([640] * 4 + [1], np.float32)
     assert told(held(wanted, quantised(wanted, 1 / 255, 0), scale=1 / 255)) == []
