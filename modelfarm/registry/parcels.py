@@ -17,6 +17,7 @@ from modelfarm.registry import transfer
 from modelfarm.registry.oci import EMPTY, NOTHING, TITLE, Descriptor, describe, write_manifest
 from modelfarm.registry.shelf import Shelf
 from modelfarm.registry.transfer import Blob
+from modelfarm.registry.uploads import Uploads
 
 PARCEL = "application/vnd.modelfarm.parcel.v1"
 _FILE = "application/octet-stream"
@@ -42,11 +43,11 @@ def send(shelf: Shelf, tag: str, files: Mapping[str, Path], digests: Digests, ti
     """
     empty = Blob(descriptor=describe(NOTHING, EMPTY), source=NOTHING)
     blobs = [_blob(name, file, digests) for name, file in sorted(files.items())]
-    sent: set[str] = set()
+    sent, uploads = set[str](), Uploads(cache=digests.folder)
     for blob in (empty, *blobs):
         tick()
         if blob.descriptor.digest not in sent:
-            transfer.upload(shelf.line, blob, lambda done: tick())
+            transfer.upload(shelf.line, blob, lambda done: tick(), uploads=uploads)
         sent.add(blob.descriptor.digest)
     manifest = write_manifest(artifact_type=PARCEL, config=empty.descriptor,
                               layers=[blob.descriptor for blob in blobs])

@@ -17,6 +17,7 @@ from modelfarm.registry.line import Line
 from modelfarm.registry.oci import Manifest
 from modelfarm.registry.package import Package, pack
 from modelfarm.registry.shelf import Shelf
+from modelfarm.registry.uploads import Uploads
 from modelfarm.repository import is_part, is_tag
 from modelfarm.store import Store
 
@@ -43,7 +44,7 @@ class Publisher:
         shelf = Shelf(Line(place(self.registry, artifact.model)))
         version_tag = f"{checked_tag(artifact.variant)}-{artifact.version}"
         self._keep_version(shelf, package.model, version_tag)
-        _upload(shelf, package, console)
+        _upload(shelf, package, Uploads(cache=self.store.digests.folder), console)
         with console.step("publish"):
             shelf.write(package.model.data, package.model.digest)
             for attachment in package.attachments:
@@ -64,12 +65,12 @@ class Publisher:
                                        "tells which; FORCE=1 moves the tag to this one")
 
 
-def _upload(shelf: Shelf, package: Package, console: Console) -> None:
+def _upload(shelf: Shelf, package: Package, uploads: Uploads, console: Console) -> None:
     """Send what the registry lacks."""
     done = sent = 0
     with console.step(f"upload {size(package.size)} to {shelf.line.repository}") as step:
         for blob in package.blobs:
-            sent += transfer.upload(shelf.line, blob, transfer.counted(step, done, package.size))
+            sent += transfer.upload(shelf.line, blob, transfer.counted(step, done, package.size), uploads=uploads)
             done += blob.descriptor.size
     console.note(f"{sent} of {len(package.blobs)} blobs were new to the registry")
 

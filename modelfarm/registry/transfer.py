@@ -15,6 +15,7 @@ from modelfarm.registry import faults
 from modelfarm.registry.line import ATTEMPTS, Line, Reply, rest
 from modelfarm.registry.oci import Descriptor
 from modelfarm.registry.shelf import DAMAGED
+from modelfarm.registry.uploads import Uploads
 
 CHUNK = 8 << 20  # bytes that are sent at a time
 _READ = 1 << 20
@@ -45,17 +46,19 @@ class Blob:
             return stream.read(length)
 
 
-def upload(line: Line, blob: Blob, progress: Progress = lambda done: None, chunk: int = CHUNK) -> bool:
+def upload(line: Line, blob: Blob, progress: Progress = lambda done: None, chunk: int = CHUNK,
+           uploads: Uploads | None = None) -> bool:
     """Bring a blob into the registry; returns False where it is there already.
 
-    Goes on where a connection broke, as often as that gets further. Raises RegistryError.
+    Goes on where a connection broke, as often as that gets further; and, by what `uploads` remembers, where another run
+    was broken off. Raises RegistryError.
     """
     descriptor = blob.descriptor
     there = line.persist(lambda: line.ask("HEAD", f"blobs/{descriptor.digest}", known=(404,), name=descriptor.digest))
     if there.status != 404:
         progress(descriptor.size)
         return False
-    _Upload(line, blob, progress, chunk).run()
+    _Upload(line, blob, progress, chunk, uploads).run()
     progress(descriptor.size)
     return True
 
@@ -63,12 +66,15 @@ def upload(line: Line, blob: Blob, progress: Progress = lambda done: None, chunk
 class _Upload:
     """One blob on its way: `place` is the registry's address for the rest of it, `sent` what has arrived."""
 
-    def __init__(self, line: Line, blob: Blob, progress: Progress, chunk: int) -> None:
+    def __init__(self, line: Line, blob: Blob, progress: Progress, chunk: int, uploads: Uploads | None) -> None:
         self.line, self.blob, self.progress, self.chunk = line, blob, progress, chunk
+        # What goes in one part has nothing to be remembered.
+        self.uploads = uploads if blob.descriptor.size > chunk else None
         self.place, self.sent = "", 0
 
     def run(self) -> None:
-        failures, furthest = 0, 0
+        self._recall()
+        failures, furthest = 0, self.sent
         while True:
             try:
                 if not self.place:
@@ -85,11 +91,26 @@ class _Upload:
                 rest(failures - 1, error)
                 self._look()
 
+    def _recall(self) -> None:
+        """Go on where another run was broken off, as far as the registry still knows of it."""
+        if self.uploads and (place := self.uploads.recall(self.line.repository, self.blob.descriptor.digest)):
+            self.place = place
+            try:
+                self._look()
+            except RegistryError:
+                self.place, self.sent = "", 0  # a hint that leads nowhere; what is really wrong shows at once
+            self.progress(self.sent)
+
     def _start(self) -> None:
         reply = self.line.ask("POST", "blobs/uploads/", body=b"", name=self.line.repository)
         least = reply.headers.get("OCI-Chunk-Min-Length", "")
         self.chunk = max(self.chunk, int(least) if least.isdecimal() else 0)
         self.place, self.sent = self._location(reply), 0
+        self._keep()
+
+    def _keep(self) -> None:
+        if self.uploads:
+            self.uploads.keep(self.line.repository, self.blob.descriptor.digest, self.place)
 
     def _send(self) -> None:
         part = self.blob.part(self.sent, self.chunk)
@@ -100,6 +121,7 @@ class _Upload:
             self.place = ""
             raise faults.CutError(f"the registry {self.line.host} lost what it had of {self._name}", remedy="run again")
         self.place, self.sent = self._location(reply), self.sent + len(part)
+        self._keep()
         self.progress(self.sent)
 
     def _finish(self) -> None:
@@ -110,6 +132,8 @@ class _Upload:
         try:
             self.line.ask("PUT", f"{self.place}{joint}digest={self.blob.descriptor.digest}", body=part,
                           headers={**_BYTES, **span}, name=self._name)
+            if self.uploads:
+                self.uploads.forget(self.line.repository, self.blob.descriptor.digest)
         except faults.RefusedError as error:
             if error.reason != "DIGEST_INVALID":
                 raise
