@@ -18,34 +18,27 @@ SHELF = $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(IMAGE) $(call fl
 TARGETS := $(patsubst docker/%/target.yaml,%,$(shell grep -L '^way_of:' docker/*/target.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo $(TARGETS) nightly all worker models status show run trt-run gpu-check report edit diff lint why reproduce job images base pull push publish fetch doctor view clean gc schema test check bench setup setup-dev
+.PHONY: help demo $(TARGETS) nightly all worker compare models status show run trt-run gpu-check report edit diff lint why reproduce job images base pull push publish fetch doctor view clean gc schema test check bench setup setup-dev
 
-help: ## this list
-	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "$(TARGETS)", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@echo
-	@echo "  MODEL=name[,name] or all   WEIGHTS=file or random   OPTIONS=\"opset=11 simplify=false\"   EXPECT=none"
-	@echo "  PRECISION=uint8[,fp16]   VIA=way   BATCH=1,4,8   of targets that have several"
-	@echo "  RUNNER=docker, podman, venv or auto   EXTRA_CA= WHEELHOUSE= SOURCE_<NAME>= BASE= for images: docs/images.md"
-	@echo "  MODELS_DIR= ARTIFACTS= MODELFARM_DATA= MODELFARM_CACHE= TORCH_INDEX= JOBS=2   see docs/user-guide.md"
+##@ Convert
 
-demo: setup ## convert the bundled model and show what it sees
+demo: setup ## convert the bundled model and show what it sees: start here
 	@$(INV) demo
 
-$(TARGETS): setup ## convert MODEL= to this target, prove it, keep it
+$(TARGETS): setup ## convert MODEL= to ONNX, prove it, keep it; the same with TARGETS
 	@$(INV) convert --target $@ $(CONVERT)
 
-nightly: setup ## every variant of every model, or of MODEL=, cached; ends with a table and what changed
-	@$(INV) nightly $(call flag,MODEL,model) $(call flag,WEIGHTS,weights)
-
-all: setup ## every variant of MODEL=
+all: setup ## every variant of one MODEL=
 	@$(if $(MODEL),,echo "which model? say make all MODEL=name, or make nightly for all models"; exit 2;) \
 	  $(INV) nightly $(call flag,MODEL,model) $(call flag,WEIGHTS,weights)
 
-worker: setup ## a worker for ENGINE=tcp://head:8786, with the store that the farm has: docs/cluster.md
-	@exec $(INV) worker $(call flag,NAME,name)
+nightly: setup ## every variant of every model, or of MODEL=; ends with a table and what changed
+	@$(INV) nightly $(call flag,MODEL,model) $(call flag,WEIGHTS,weights)
 
 compare: setup ## the ways and precisions of TARGET= side by side for MODEL=, converting what is missing
 	@$(INV) compare $(IMAGE) $(CONVERT)
+
+##@ Look at what there is
 
 models: setup ## what there is to convert
 	@$(INV) models
@@ -65,14 +58,10 @@ run: setup ## what the latest artifact of MODEL= sees in PICTURE=face.jpg; VARIA
 trt-run: setup ## the same with VARIANT=trt-fp32: what the engine sees
 	@$(INV) look $(call flag,MODEL,model) --variant '$(or $(VARIANT),trt-fp32)' $(call flag,PICTURE,picture)
 
-gpu-check: setup ## on a machine with a GPU: every way and precision of TensorRT over all models, or MODEL=, measured
-	@$(INV) gpu-check $(call flag,MODEL,model)
+view: setup ## the graph of MODEL= in netron, on loopback
+	@$(INV) view $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(call flag,PORT,port)
 
-edit: setup ## the graph of MODEL= with BATCH=4 or BATCH=name, only KEEP=output,... or without REMOVE=node,...
-	@$(INV) edit $(call flag,MODEL,model) $(call flag,BATCH,batch) $(call flag,KEEP,keep) $(call flag,REMOVE,remove) $(call flag,WEIGHTS,weights)
-
-diff: setup ## how the graphs A= and B= differ: files, models or model/variant
-	@$(INV) diff $(call flag,A,one) $(call flag,B,other)
+##@ Understand and change
 
 lint: setup ## what TARGET=, or each target, will not take of MODEL=, before any conversion
 	@$(INV) lint $(call flag,MODEL,model) $(IMAGE) $(call flag,WEIGHTS,weights)
@@ -80,11 +69,36 @@ lint: setup ## what TARGET=, or each target, will not take of MODEL=, before any
 why: setup ## which part of the key changed since the latest artifact of MODEL=
 	@$(INV) why $(WHICH) $(ASKED) $(call flag,EXPECT,expect)
 
+diff: setup ## how the graphs A= and B= differ: files, models or model/variant
+	@$(INV) diff $(call flag,A,one) $(call flag,B,other)
+
+edit: setup ## the graph of MODEL= with BATCH=4 or BATCH=name, only KEEP=output,... or without REMOVE=node,...
+	@$(INV) edit $(call flag,MODEL,model) $(call flag,BATCH,batch) $(call flag,KEEP,keep) $(call flag,REMOVE,remove) $(call flag,WEIGHTS,weights)
+
 reproduce: setup ## make the latest artifact of MODEL= again, and compare bytes, then behaviour
 	@$(INV) reproduce $(WHICH)
 
 job: setup ## write the job folder of MODEL= to FOLDER=, as the toolchain gets it
 	@$(INV) job $(WHICH) $(ASKED) $(call flag,FOLDER,folder)
+
+##@ Share artifacts
+
+publish: setup ## artifacts of MODEL= to REGISTRY=host:port/path, by VARIANT= or TARGET=; SIGN_KEY=file signs
+	@$(INV) publish $(SHELF) $(call flag,SIGN_KEY,sign-key) $(call flag,FORCE,force)
+
+fetch: setup ## artifacts of MODEL= from REGISTRY= into the store; VERIFY_KEY=file wants a signature
+	@$(INV) fetch $(SHELF) $(call flag,VERSION,version) $(call flag,DIGEST,digest) $(call flag,VERIFY_KEY,verify-key)
+
+##@ Machines and toolchains
+
+doctor: setup ## what this machine can and cannot do, and the remedies
+	@$(INV) doctor
+
+worker: setup ## lend this machine to a cluster: a worker for ENGINE=tcp://head:8786; docs/cluster.md
+	@exec $(INV) worker $(call flag,NAME,name)
+
+gpu-check: setup ## on a machine with a GPU: every way and precision of TensorRT over all models, or MODEL=, measured
+	@$(INV) gpu-check $(call flag,MODEL,model)
 
 images: setup ## build every toolchain image, or that of TARGET=, and let it test itself
 	@$(INV) images $(IMAGE)
@@ -98,17 +112,7 @@ pull: setup ## fetch the images that docker/images.lock names
 push: setup ## publish the images to REGISTRY=host:port/path and write docker/images.lock
 	@$(INV) push $(IMAGE) $(call flag,REGISTRY,registry)
 
-publish: setup ## artifacts of MODEL= to REGISTRY=host:port/path, by VARIANT= or TARGET=; SIGN_KEY=file signs
-	@$(INV) publish $(SHELF) $(call flag,SIGN_KEY,sign-key) $(call flag,FORCE,force)
-
-fetch: setup ## artifacts of MODEL= from REGISTRY= into the store; VERIFY_KEY=file wants a signature
-	@$(INV) fetch $(SHELF) $(call flag,VERSION,version) $(call flag,DIGEST,digest) $(call flag,VERIFY_KEY,verify-key)
-
-doctor: setup ## what this machine can and cannot do, and the remedies
-	@$(INV) doctor
-
-view: setup ## the graph of MODEL= in netron, on loopback
-	@$(INV) view $(call flag,MODEL,model) $(call flag,VARIANT,variant) $(call flag,PORT,port)
+##@ Tidy up
 
 gc: setup ## remove all but the newest KEEP=3 versions of each variant
 	@$(INV) gc $(call flag,KEEP,keep)
@@ -116,8 +120,7 @@ gc: setup ## remove all but the newest KEEP=3 versions of each variant
 clean: setup ## remove failures and leftovers; artifacts stay
 	@$(INV) clean
 
-schema: setup ## write docs/recipe.schema.json
-	@$(INV) schema
+##@ Work on the farm
 
 # Tests with containers share an engine, and count what is in it: one file of them after the other.
 BESIDE = $(if $(IMAGES),,--numprocesses=auto --maxprocesses=4 --dist=loadfile)
@@ -130,6 +133,22 @@ check: setup-dev ## style, types, coverage of the core, test size
 
 bench: setup-dev ## timings, as ratios of pairs in one run
 	@$(INV) bench
+
+schema: setup ## write docs/recipe.schema.json
+	@$(INV) schema
+
+help: ## this list
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z$$()A-Z-]+:.*## /{sub(/\$$\(TARGETS\)/, "onnx", $$1); \
+	  sub(/TARGETS/, "$(filter-out onnx,$(TARGETS))", $$2); printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo 'Variables, all of them in docs/user-guide.md'
+	@echo '  MODEL=name,name or all   WEIGHTS=file or random   EXPECT=none'
+	@echo '  OPTIONS="opset=11 simplify=false"   PRECISION=uint8,fp16   VIA=way   BATCH=1,4,8'
+	@echo '  RUNNER=docker, podman, venv or auto   GPU=0   JOBS=2   MEMORY=16GiB   CPUS=8'
+	@echo '  ENGINE=tcp://head:8786   REGISTRY=host:5000/farm   STRICT=1   REGRESSION="latency=3 size=1.2"'
+	@echo '  MODELS_DIR= ARTIFACTS= MODELFARM_DATA= MODELFARM_CACHE= TORCH_INDEX='
+	@echo '  of images: EXTRA_CA= WHEELHOUSE= SOURCE_<NAME>= BASE='
 
 setup: $(VENV)/ready
 setup-dev: $(VENV)/ready-dev

@@ -65,3 +65,24 @@ def test_make_help_names_every_target() -> None:
     wanted = ["demo", "onnx", "models", "status", "show", "report", "doctor", "view", "gc", "clean", "test",
               "check", "bench"]
     assert [target for target in wanted if f"make {target} " not in text] == []
+
+
+def test_make_help_names_every_command_and_every_target_once() -> None:
+    text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony
+    commands = set(phony[1].split()) - {"$(TARGETS)", "setup", "setup-dev"} | {"onnx"}
+    assert sorted(re.findall(r"^  make (\S+) ", text, re.MULTILINE)) == sorted(commands)
+    targets = [file.parent.name for file in ROOT.glob("docker/*/target.yaml") if "way_of:" not in file.read_text()]
+    line = next(line for line in text.splitlines() if line.startswith("  make onnx "))
+    assert set(line.partition("the same with ")[2].split()) == set(targets) - {"onnx"}
+
+
+def test_make_help_has_the_variables_that_the_guide_explains() -> None:
+    text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    guide = set(re.findall(r"`([A-Z][A-Z_]+)`", (ROOT / "docs" / "user-guide.md").read_text()))
+    images = (ROOT / "docs" / "images.md").read_text()
+    told = re.findall(r"([A-Z][A-Z_]+)(?:_<NAME>)?=", text.partition("Variables")[2])
+    assert {"MODEL", "ENGINE", "REGISTRY", "REGRESSION", "STRICT"} <= set(told)
+    assert [name for name in told if name not in guide and name not in images] == []
