@@ -9,10 +9,13 @@ from tempfile import TemporaryDirectory
 
 import building
 import opening
-from jobkit import Device, FileSource, Job, Runtime, SourceError, Tensor
+from jobkit import Job, Runtime
+from onnxsource import reference, source_file
 from options import read_options
 from precision import Saved
 from toolchain import child_of
+
+__all__ = ["PACKAGES", "convert", "load", "prepare", "reference"]
 
 PACKAGES = ("onnx2tf", "tensorflow-cpu", "tf-keras", "onnx", "onnxruntime", "tflite-support")
 
@@ -32,13 +35,6 @@ def prepare(job: Job) -> None:
     """Refuse wrong options and a source of another kind at once."""
     read_options(job)
     source_file(job)
-
-
-def source_file(job: Job) -> Path:
-    """Give the ONNX file. Raises SourceError for another kind of source."""
-    if not isinstance(job.source, FileSource) or job.source.kind != "onnx":
-        raise SourceError("the tflite target reads an ONNX file only", "the farm makes it with its onnx target")
-    return job.source.file
 
 
 def convert(job: Job) -> list[str]:
@@ -71,14 +67,3 @@ def _saved(job: Job, folder: str) -> Saved:
 def load(files: Sequence[str], job: Job) -> Runtime:
     """Open the file in TensorFlow Lite's interpreter, in a process of its own."""
     return opening.load(files, job, LAYOUT)
-
-
-def reference(job: Job) -> Runtime:
-    """Give the ONNX file in ONNX Runtime: in the farm the reference comes from the source of the model instead."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(source_file(job)), providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_outputs()]
-    inputs = tuple(Tensor(item.name, item.shape, item.dtype) for item in job.inputs)
-    device = Device("cpu", "cpu", f"ONNX Runtime {onnxruntime.__version__}")
-    return Runtime(lambda arrays: dict(zip(names, session.run(names, arrays), strict=True)), inputs, (), device)

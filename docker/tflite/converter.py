@@ -8,10 +8,13 @@ from typing import List, Sequence
 
 import building
 import opening
-from jobkit import FileSource, Job, Runtime, SourceError
+from jobkit import Job, Runtime
+from onnxsource import reference, source_file
 from options import read_options
 from precision import Saved
 from toolchain import child_of
+
+__all__ = ["PACKAGES", "convert", "load", "prepare", "reference"]
 
 PACKAGES = ("tensorflow-cpu", "onnx", "onnx-tf", "onnxruntime", "tflite-support")
 
@@ -28,13 +31,6 @@ def prepare(job: Job) -> None:
     """Refuse wrong options and a source of another kind at once."""
     read_options(job)
     source_file(job)
-
-
-def source_file(job: Job) -> Path:
-    """Give the ONNX file. Raises SourceError for another kind of source."""
-    if not isinstance(job.source, FileSource) or job.source.kind != "onnx":
-        raise SourceError("the tflite target reads an ONNX file only", "the farm makes it with its onnx target")
-    return job.source.file
 
 
 def convert(job: Job) -> List[str]:
@@ -66,15 +62,3 @@ def _saved(job: Job, folder: str) -> Saved:
 def load(files: Sequence[str], job: Job) -> Runtime:
     """Open the file in TensorFlow Lite's interpreter, in a process of its own."""
     return opening.load(files, job, LAYOUT)
-
-
-def reference(job: Job) -> Runtime:
-    """Give the ONNX file in ONNX Runtime: in the farm the reference comes from the source of the model instead."""
-    import onnxruntime
-    from jobkit import Device, Tensor
-
-    session = onnxruntime.InferenceSession(str(source_file(job)), providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_outputs()]
-    inputs = tuple(Tensor(item.name, item.shape, item.dtype) for item in job.inputs)
-    device = Device("cpu", "cpu", f"ONNX Runtime {onnxruntime.__version__}")
-    return Runtime(lambda arrays: dict(zip(names, session.run(names, arrays), strict=True)), inputs, (), device)

@@ -81,7 +81,7 @@ def text(value: Any) -> str:
 
 
 def rename(path: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
-    """Give the inputs and outputs of the only signature other names, and the graph their order.
+    """Give the inputs and outputs of the only signature other names, and the main graph their order.
 
     `inputs` and `outputs` are the new names by those in the file; TensorFlow sorts outputs by their names and strips
     from names what is no identifier, so that the file would have neither the model's names nor its order.
@@ -89,8 +89,9 @@ def rename(path: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> 
     Raises GraphError where the file has no such signature.
     """
     model = read_model(Path(path))
-    if len(model.signatureDefs or ()) != 1 or len(model.subgraphs) != 1:
-        raise GraphError(f"{Path(path).name} has not one signature and one graph", "see convert.log")
+    # The bodies of loops and branches are graphs too, behind the main one.
+    if len(model.signatureDefs or ()) != 1 or model.signatureDefs[0].subgraphIndex:
+        raise GraphError(f"{Path(path).name} has not one signature, of its main graph", "see convert.log")
     signature, graph = model.signatureDefs[0], model.subgraphs[0]
     _renamed(signature.inputs, inputs, graph.tensors)
     _renamed(signature.outputs, outputs, graph.tensors)

@@ -41,7 +41,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Inside:
-    """The only graph of a file, in the order in which the interpreter runs it."""
+    """The main graph of a file, in the order in which the interpreter runs it."""
 
     parts: Tuple[Part, ...]
     nodes: Tuple[Node, ...]

@@ -19,10 +19,14 @@ DAMAGED = "the file is damaged, or made for a newer interpreter: make it again"
 REMEDY = "the last lines of convert.log name the operator; try the other way, via, or another precision"
 
 
+# Every way gives the outputs the axes that the graph has, whatever it does with the inputs.
+OUTPUTS = "NCHW"
+
+
 def open_file(path: Path, job: Job, child: Child, *, usual: str = "", threads: int = 2) -> Runtime:
     """Open the file at `path` and give it as the recipe has it: its names, its shapes, floats.
 
-    `usual` is the layout that the way which made it gives tensors with channels. Raises UnusableError where the
+    `usual` is the layout that the way which made it gives inputs with channels. Raises UnusableError where the
     interpreter does not take the file, or ends by a signal; GraphError where its tensors are not those of the recipe.
     """
     held_in, held_out, detail = child.call(
@@ -30,7 +34,7 @@ def open_file(path: Path, job: Job, child: Child, *, usual: str = "", threads: i
         doing=f"load {path.name} in the interpreter", remedy=DAMAGED, crash=UnusableError,
     )  # fmt: skip
     inputs = ports({item.name: (item.shape, item.layout) for item in job.inputs}, held_in, "input", usual)
-    outputs = ports({item.name: (item.shape, None) for item in job.outputs}, held_out, "output", usual)
+    outputs = ports({item.name: (item.shape, None) for item in job.outputs}, held_out, "output", OUTPUTS)
     taken: List[float] = []
 
     def run(arrays: Arrays) -> Arrays:

@@ -16,9 +16,7 @@ import numpy as np
 from flatfile import read_model, text, write_model
 from interpreter import Fed
 from jobkit import Input
-from tensorflow_lite_support.metadata import metadata_schema_py_generated as schema
-from tensorflow_lite_support.metadata.cc.python import _pywrap_metadata_version
-from tensorflow_lite_support.metadata.python.metadata import MetadataDisplayer, MetadataPopulator
+from support import MetadataDisplayer, MetadataPopulator, schema, versions
 from words import LABELS, OWN, ModelWords, TensorWords
 
 # Equal jobs give equal bytes: no time of day in the zip.
@@ -59,7 +57,7 @@ def _packed(words: ModelWords) -> bytes:
     own.name, own.data = OWN, list(words.own.encode())
     graph.customMetadata = [own]
     model.subgraphMetadata = [graph]
-    model.minParserVersion = _pywrap_metadata_version.GetMinimumMetadataParserVersion(_bytes(model))
+    model.minParserVersion = versions.GetMinimumMetadataParserVersion(_bytes(model))
     return _bytes(model)
 
 

@@ -60,7 +60,7 @@ def strange(name):
     model(name, [helper.make_node("Bernoulli", ["x"], ["y"], name="coin")], {"x": [2, 3]}, {"y": [2, 3]}, {})
 
 
-def converted(name, source, precision, inputs, outputs):
+def converted(name, source, precision, inputs, outputs, shape=None):
     folder = root / name.replace(" ", "-")
     (folder / "in" / "source").mkdir(parents=True)
     shutil.copy(source, folder / "in" / "source" / "model.onnx")
@@ -76,7 +76,7 @@ def converted(name, source, precision, inputs, outputs):
         source={"kind": "onnx", "file": "in/source/model.onnx"},
         inputs=[{"name": key, "shape": list(shape), "dtype": "float32", "layout": layout}
                 for key, (shape, layout) in inputs.items()],
-        outputs=[{"name": output, "shape": None, "dtype": None} for output in outputs],
+        outputs=[{"name": output, "shape": shape, "dtype": None} for output in outputs],
         options={},
         promises=["model.tflite"],
         calibration="in/calibration.npz" if precision in ("int8", "uint8") else None,
@@ -115,7 +115,7 @@ if __name__ == "__main__":
     for precision in ("fp32", "fp16", "dynamic", "int8", "uint8"):
         converted(precision, root / "heads.onnx", precision, PICTURE, names)
     converted("again", root / "heads.onnx", "uint8", PICTURE, names)
-    converted("grouped", root / "grouped.onnx", "fp32", PICTURE, ["y"])
+    converted("grouped", root / "grouped.onnx", "fp32", PICTURE, ["y"], shape=[1, 8, 8, 8])
     converted("strange", root / "strange.onnx", "fp32", {"x": ((2, 3), None)}, ["y"])
     converted("another shape", root / "heads.onnx", "fp32", {"picture": ((1, 3, 9, 9), "NCHW")}, names)
     print(json.dumps(found))

@@ -16,7 +16,7 @@ import metadata
 import tflitenets as nets
 from flatfile import read_model, text, write_model
 from jobkit import Refused
-from tensorflow_lite_support.metadata.python.metadata import MetadataDisplayer
+from support import MetadataDisplayer
 from tfliteshop import Shop
 
 MEANING = {
