@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def translate(source: str, folder: str, opset: int, tensors: Sequence[str]) -> T
 
     check_operators(anatomy, opset)
     corrected = give_back_biases()
+    keep_first_by_name()
     warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
     names = list(dict.fromkeys([*anatomy.names(anatomy.outputs), *tensors]))
     try:
@@ -56,6 +58,19 @@ def translate(source: str, folder: str, opset: int, tensors: Sequence[str]) -> T
     model.producer_name, model.producer_version = "tf2onnx", tf2onnx.__version__
     Path(folder, GRAPH).write_bytes(model.SerializeToString(deterministic=True))
     return Translated(anatomy=anatomy, corrected=tuple(corrected))
+
+
+@cache
+def keep_first_by_name() -> None:
+    """Let tf2onnx keep the first by name of equal nodes: its own choice depends on where they lie in memory."""
+    from tf2onnx.optimizer.merge_duplicated_nodes_optimizer import MergeDuplicatedNodesOptimizer
+
+    group = MergeDuplicatedNodesOptimizer._group_nodes_by_type_inputs
+
+    def grouped(graph: Any) -> dict[Any, Any]:
+        return {key: sorted(nodes, key=lambda node: str(node.name)) for key, nodes in group(graph).items()}
+
+    MergeDuplicatedNodesOptimizer._group_nodes_by_type_inputs = staticmethod(grouped)
 
 
 def check_operators(anatomy: Anatomy, opset: int) -> None:

@@ -156,6 +156,10 @@ def test_the_face_mesh_of_mediapipe_agrees_within_a_thousandth_of_a_pixel(found:
     assert case["facts"]["nodes"]["Conv"] == 45
 
 
+def test_of_equal_nodes_the_same_is_kept_wherever_they_lie_in_memory(found: Any, data: Any) -> None:
+    assert found["landmark"]["digest"] == found["landmark elsewhere"]["digest"]
+
+
 def test_the_face_detector_of_mediapipe_agrees_within_a_ten_thousandth(found: Any, data: Any) -> None:
     case = found["detection"]
     assert case["error"] < 1e-4 and case["layouts"] == ["NHWC"]
