@@ -169,6 +169,10 @@ class DaskEngine:
         if isinstance(error, KilledWorker):
             return MachineError(f"the workers that it ran on died, {error.allowed_failures + 1} in turn",
                                 remedy="look into their logs; memory that a job takes is the usual reason")
+        if "deserialization of the task graph" in str(error):
+            return MachineError(f"the scheduler at {self._address} cannot read jobs: it runs without the farm's code",
+                                remedy="start it in this checkout, in an environment with requirements.txt: "
+                                       "docs/cluster.md")
         if self._client.status != "running" or "scheduler" in str(error):
             return _lost(self._address)
         return MachineError(f"Dask could not run it: {type(error).__name__}: {error}")

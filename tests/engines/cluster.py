@@ -27,6 +27,7 @@ class Cluster:
     """A scheduler and its workers, each a process whose output is in a file below `folder`."""
 
     folder: Path
+    place: Path = ROOT  # in which the scheduler is started
     scheduler: subprocess.Popen[bytes] | None = None
     address: str = ""
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -36,7 +37,7 @@ class Cluster:
         file = self.folder / "scheduler.json"
         file.unlink(missing_ok=True)
         self.scheduler = self._start("scheduler", ["dask_scheduler", *_LOOPBACK, "--port", "0", "--no-dashboard",
-                                                   "--scheduler-file", str(file)], {})
+                                                   "--scheduler-file", str(file)], {}, self.place)
         self._wait(lambda: file.is_file() and file.stat().st_size > 0, "scheduler")
         time.sleep(0.05)
         self.address = json.loads(file.read_text())["address"]
@@ -80,10 +81,11 @@ class Cluster:
                 process.send_signal(signal.SIGKILL)
             process.wait()
 
-    def _start(self, name: str, words: list[str], settings: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, words: list[str], settings: dict[str, str],
+               place: Path = ROOT) -> subprocess.Popen[bytes]:
         log: IO[bytes]
         with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen([sys.executable, "-m", f"distributed.cli.{words[0]}", *words[1:]], cwd=ROOT,
+            return subprocess.Popen([sys.executable, "-m", f"distributed.cli.{words[0]}", *words[1:]], cwd=place,
                                     stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **settings})
 
     def _wait(self, ready: object, name: str) -> None:
@@ -95,10 +97,10 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
-    """Give a cluster without workers, and end it whatever happens."""
+def cluster(folder: Path, place: Path = ROOT) -> Iterator[Cluster]:
+    """Give a cluster without workers, whose scheduler is started in a place, and end it whatever happens."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Cluster(folder=folder)
+    made = Cluster(folder=folder, place=place)
     try:
         made.start()
         yield made

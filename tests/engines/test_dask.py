@@ -275,6 +275,15 @@ def test_a_scheduler_that_goes_costs_only_what_was_running(toys: Toys, tmp_path:
         assert [bool(outcome.seconds) for outcome in outcomes] == [False, True, True]
 
 
+def test_a_scheduler_without_the_farms_code_is_told(toys: Toys, tmp_path: Path) -> None:
+    with cluster(tmp_path / "own", place=tmp_path) as own:
+        own.toyhand(toys, "one")
+        (outcome,) = run(toys, own)[0]
+        assert isinstance(outcome.error, MachineError)
+        assert f"the scheduler at {own.address} cannot read jobs" in outcome.error.message
+        assert "in this checkout" in outcome.error.remedy
+
+
 def test_an_address_where_nobody_answers_is_told(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelfarm.engines.dask._PATIENCE", 0.5)
     opened = ToyFarm(replace(toys.settings, engine="tcp://127.0.0.1:9"))
