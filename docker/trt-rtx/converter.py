@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -102,15 +101,6 @@ def _refused(job: Job, api: RtxApi, options: Options) -> Dict[int, str]:
 
 
 def _build(job: Job, api: RtxApi, options: Options, chosen: Tuple[int, ...]) -> Made:
-    """Build on a heap of its own, which a new thread has.
-
-    TensorRT-RTX orders parts of an engine by their addresses: behind other allocations the bytes would be others.
-    """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(_build_here, job, api, options, chosen).result()
-
-
-def _build_here(job: Job, api: RtxApi, options: Options, chosen: Tuple[int, ...]) -> Made:
     parsed = parse(api, _source(job).file)
     shapes = {tensor.name: tuple(tensor.shape) for tensor in parsed.inputs}
     profile = plan(shapes, {item.name: item.shape for item in job.inputs}, options.batch)
