@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import building
+import finishing
 import opening
 from jobkit import Job, Runtime
 from onnxsource import reference, source_file
@@ -41,7 +41,7 @@ def convert(job: Job) -> list[str]:
     """Make ``model.tflite``; give its name."""
     # A SavedModel is written once and read once: it needs no place that lasts.
     with TemporaryDirectory(dir=job.out, prefix="work-") as folder:
-        return building.build(_saved(job, folder), job, child_of(job))
+        return finishing.build(_saved(job, folder), job, child_of(job))
 
 
 def _saved(job: Job, folder: str) -> Saved:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import List, Sequence
 
-import building
+import finishing
 import opening
 from jobkit import Job, Runtime
 from onnxsource import reference, source_file
@@ -37,7 +37,7 @@ def convert(job: Job) -> List[str]:
     """Make ``model.tflite``; give its name."""
     # A SavedModel is written once and read once: it needs no place that lasts.
     with TemporaryDirectory(dir=job.out, prefix="work-") as folder:
-        return building.build(_saved(job, folder), job, child_of(job))
+        return finishing.build(_saved(job, folder), job, child_of(job))
 
 
 def _saved(job: Job, folder: str) -> Saved:
@@ -45,7 +45,7 @@ def _saved(job: Job, folder: str) -> Saved:
     target = str(Path(folder) / "saved_model")
     with job.events.step("convert to a SavedModel with onnx-tf, and compare with ONNX Runtime"):
         inputs, outputs, error = child_of(job).call(
-            "conversion:to_saved_model", str(source_file(job)), job.inputs, samples, target,
+            "savedmodel:to_saved_model", str(source_file(job)), job.inputs, samples, target,
             doing="convert with onnx-tf", remedy=REMEDY,
         )  # fmt: skip
     job.facts["onnx-tf"] = {"compared": len(samples), "error": float(f"{error:.1g}")}

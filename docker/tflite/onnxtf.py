@@ -1,7 +1,7 @@
 """An ONNX graph as a SavedModel by onnx-tf. Everything here runs in the toolchain's own process.
 
 onnx-tf is no longer developed: https://github.com/onnx/onnx-tensorflow. What it gets wrong it gets wrong silently, so
-that agreement.py holds its result against ONNX Runtime each time.
+that beside.py holds its result against ONNX Runtime each time.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence, Tuple
 
-import agreement
+import beside
 import onnxtf
 from jobkit import Input
 
@@ -19,6 +19,6 @@ def to_saved_model(
     """
     model = onnxtf.read(path, inputs)
     converted = onnxtf.convert(model)
-    error = agreement.check(converted, model, samples)
+    error = beside.check(converted, model, samples)
     onnxtf.save(converted, folder)
     return converted.inputs, converted.outputs, error
