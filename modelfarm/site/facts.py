@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from modelfarm.lint import Finding, read_findings
 from modelfarm.site import plain
 
+_ALIKE = 4  # lines of one kind that are shown one by one
 _OPERATORS = ("operators", "nodes")
 
 
@@ -27,6 +29,15 @@ class Step:
 
     title: str
     lines: tuple[str, ...]
+
+    @property
+    def groups(self) -> list[tuple[str, ...]]:
+        """Return the lines, many of one kind in a row together: a cut drops hundreds of nodes."""
+        found: list[tuple[str, ...]] = []
+        for _, same in groupby(self.lines, key=lambda line: " ".join(line.split()[:2])):
+            alike = tuple(same)
+            found += [alike] if len(alike) > _ALIKE else [(line,) for line in alike]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from modelfarm.site.version import DAMAGED, FAILED
 
 PAUSE = 3600.0  # seconds: what was made after a longer pause belongs to another run
 _URGENT = (FAILED, DAMAGED)
+_QUIET = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,12 @@ class Line:
 
     def urgency(self) -> int:
         """Return a number by which what needs a look comes first, and steps on the way to others last."""
-        return 0 if self.state in _URGENT else 1 if self.worse else 3 if is_step(self.variant) else 2
+        return 0 if self.state in _URGENT else 1 if self.worse else _QUIET if is_step(self.variant) else 2
+
+    @property
+    def quiet(self) -> bool:
+        """Return whether it is a step on the way to others, and all is well with it."""
+        return self.urgency() == _QUIET
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,3 +62,11 @@ def test_edits_that_found_nothing_to_do_say_so() -> None:
     facts = sort_facts({"edited": {"changed": [], "normalise_boxes": {"factor": 2}}})
     assert len(facts.steps) == 1 and facts.other == {"edited: normalise_boxes": {"factor": 2}}
     assert sort_facts({"edited": {"changed": [3]}}).steps == ()
+
+
+def test_many_lines_of_one_kind_are_one_group() -> None:
+    dropped = tuple(f"cut: dropped Slice /{number}, which nothing reads" for number in range(9))
+    lines = ["cut: the output a is b", *dropped, "cut: proven", *dropped[:4]]
+    (step,) = sort_facts({"edited": {"changed": lines}}).steps
+    assert step.groups == [("cut: the output a is b",), dropped, ("cut: proven",), *((line,) for line in dropped[:4])]
+    assert sum(step.groups, ()) == step.lines

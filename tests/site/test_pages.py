@@ -269,3 +269,14 @@ def test_a_failure_without_figures_shows_its_job_and_no_empty_parts(shelf: Shelf
         shelf.write()
         assert ("The job, as the toolchain got it" in shelf.page_of(folder).words) == said
         assert ("opset 17" in shelf.page_of(folder).words) == said
+
+
+def test_hundreds_of_dropped_nodes_fold_away(shelf: Shelf) -> None:
+    lines = [f"cut: dropped Slice /{number}, which nothing reads" for number in range(300)]
+    folder = shelf.good(facts={"edited": {"changed": [*lines, "cut: equal on 3 samples"]}})
+    shelf.write()
+    page = shelf.page_of(folder)
+    shown = page.all(".//ol[@class='steps']/li/ul/li")
+    assert len(shown) == 2
+    assert "and 299 more of the kind" in page.section("graph") and "/299," in page.section("graph")
+    assert page.faults() == []
