@@ -64,6 +64,13 @@ def test_weights_alone_in_eight_bits_are_compared_too(found: Any) -> None:
     assert facts["quantisation"] == [] and facts["layers"]["compared"] > 5 and facts["layers"]["first"] is None
 
 
+def test_operators_of_tensorflow_and_branches_do_not_stop_the_comparison(found: Any) -> None:
+    assert found["flex"]["facts"]["select_ops"] == ["Erf"] and found["flex"]["errors"]["y"] < 0.05
+    assert found["branches"]["errors"]["y"] < 0.02
+    for name in ("flex", "branches"):
+        assert found[name]["facts"]["layers"]["compared"] >= 2 and found[name]["facts"]["layers"]["first"] is None
+
+
 def test_floats_are_not_diagnosed(found: Any) -> None:
     assert not {"layers", "quantisation"} & found["mixed floats"]["facts"].keys()
 

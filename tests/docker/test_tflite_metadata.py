@@ -88,3 +88,9 @@ def test_a_file_that_says_something_else_than_the_recipe_is_refused(found: Any, 
 def test_a_file_without_metadata_is_refused_unless_it_is_given(found: Any) -> None:
     assert found["bare"] == {"class": "UnusableError", "message": "the file has no metadata"}
     assert "metadata" not in found["bare and given"]["facts"]
+
+
+def test_a_file_that_is_given_is_held_against_what_is_known_of_it(found: Any) -> None:
+    assert found["given"]["facts"]["metadata"] == found["fp32"]["facts"]["metadata"]
+    assert "has other labels than the recipe" in found["given, other labels"]["message"]
+    assert "metadata" not in found["given, no meaning"]["facts"]

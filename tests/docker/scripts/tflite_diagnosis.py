@@ -11,6 +11,7 @@ from pathlib import Path
 import diagnosis
 import inside
 import noise
+import numpy as np
 import tflitenets as nets
 from tfliteshop import Shop
 
@@ -24,6 +25,17 @@ found["healthy"] = shop.done(healthy)
 found["inside"] = asdict(inside.read_inside(healthy.out / "model.tflite"))
 found["healthy int8"] = shop.done(shop.job("int8", conv, "int8", samples=eight[:2], calibration=eight))
 found["dynamic"] = shop.done(shop.job("dynamic", conv, "dynamic", samples=eight))
+
+# Operators of TensorFlow's own run in a delegate, which the others are run without here.
+erf = nets.graph(
+    [("Flatten", ["x"], ["f"], {"axis": 1}), ("MatMul", ["f", "w"], ["g"], {}), ("Erf", ["g"], ["y"], {})],
+    {"w": np.linspace(-0.1, 0.1, 960, dtype=np.float32).reshape(192, 5)},
+)
+wish = {"samples": eight[:2], "calibration": eight, "options": {"select_ops": True}}
+found["flex"] = shop.done(shop.job("flex", erf, "int8", **wish))
+# Branches are graphs of their own.
+branches = nets.graph([("Relu", ["x"], ["r"], {}), ("GatherND", ["r", "i"], ["y"], {})], {"i": np.array([[0, 1]])})
+found["branches"] = shop.done(shop.job("branches", branches, "uint8", samples=eight[:2], calibration=eight))
 
 # The diagnosis takes four of the calibration samples, from all over: here those that are run, too.
 floats = shop.job("mixed-floats", nets.mixed(), samples=four)

@@ -82,6 +82,10 @@ pictures = {"x": {**MEANING["pictures"]["x"], "scale": 1 / 128}}
 found["other scale"] = loaded(replace(task, meaning={**MEANING, "pictures": pictures}))
 found["other factor"] = loaded(replace(task, meaning={**MEANING, "edits": {"normalise_boxes": {"factor": 320.0}}}))
 
+found["given"] = loaded(replace(task, given=(task.out / "model.tflite",), facts={}))
+found["given, other labels"] = loaded(replace(task, given=(task.out / "model.tflite",), meaning=other, facts={}))
+found["given, no meaning"] = loaded(replace(task, given=(task.out / "model.tflite",), meaning={}, facts={}))
+
 file, bare = task.out / "model.tflite", task.out / "bare.tflite"
 model = read_model(file)
 model.metadata = [entry for entry in model.metadata if text(entry.name) != "TFLITE_METADATA"]
