@@ -13,6 +13,9 @@ from modelfarm.settings import ROOT
 from tests.conftest import Toolchain
 from tests.end.conftest import Ran, Shop
 
+# The first test that asks for the detector waits for two conversions of it, beside whatever else the machine does.
+pytestmark = pytest.mark.timeout(900)
+
 FACE = "yolov5n-0.5-face"
 DIGITS = ROOT / "models" / "digits"
 
