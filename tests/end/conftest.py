@@ -41,7 +41,7 @@ class Shop:
     def run(self, *words: str, **settings: str) -> Ran:
         """Run a task to its end."""
         done = subprocess.run([*INVOKE, *words], cwd=ROOT, env={**self.environment, **settings},
-                              capture_output=True, text=True, timeout=300)
+                              capture_output=True, text=True, timeout=600)
         return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
 
     def start(self, *words: str) -> subprocess.Popen[str]:

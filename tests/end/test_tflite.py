@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,10 @@ def published(shop: Shop, model: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, onnx_python: Path) -> Shop:
+def shop(tmp_path_factory: pytest.TempPathFactory, interpreter_of: Callable[[str], Path]) -> Shop:
     """Return a store with the digits in uint8 by onnx-tf and in fp32 by onnx2tf; tests add to it."""
+    for name in ("onnx", "tflite", "tflite-onnx2tf", "tflite2onnx"):
+        interpreter_of(name)  # installed here where it is not yet, so that no command has to wait for it
     shop = Shop(artifacts=tmp_path_factory.mktemp("tflite") / "artifacts")
     for words in (("--precision", "uint8"), ("--precision", "fp32", "--via", "onnx2tf")):
         ran = tflite(shop, "digits", *words)
@@ -208,8 +211,12 @@ def test_few_pictures_and_those_of_one_colour_are_named(odd: Shop) -> None:
 
 
 @pytest.fixture(scope="module")
-def face(data: Path, tmp_path_factory: pytest.TempPathFactory, onnx_python: Path) -> tuple[Shop, Ran, Ran]:
+def face(
+    data: Path, tmp_path_factory: pytest.TempPathFactory, interpreter_of: Callable[[str], Path]
+) -> tuple[Shop, Ran, Ran]:
     """Return a store, and how the trained detector fared in uint8: as the recipe has it, and without its adaptation."""
+    for name in ("onnx", "tflite"):
+        interpreter_of(name)
     shop = Shop(artifacts=tmp_path_factory.mktemp("face") / "artifacts")
     adapted, plain = (tflite(shop, FACE, "--precision", "uint8", *words, MODELFARM_DATA=str(data))
                       for words in ((), ("--options", "adapt={}")))
