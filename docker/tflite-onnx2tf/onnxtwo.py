@@ -14,15 +14,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
-from closeness import difference
+from closeness import TOLERANCE, difference, run_onnx
 from jobkit import GraphError, Input, brief
 from renaming import Plain, read_plain
 
 SIGNATURE = "serving_default"
-
-# Of an output's range. Both compute in fp32 and sum in other orders; axes that are turned wrongly give far more.
-TOLERANCE = 1e-3
 
 # onnx2tf fetches this from the network unless it lies in the working folder: pictures with which it tries out, inside,
 # which order of axes fits. Any numbers do that differ from each other.
@@ -37,16 +33,17 @@ Call = Callable[..., Mapping[str, Any]]
 
 
 def to_saved_model(
-    path: str, inputs: Sequence[Input], last: Sequence[str], samples: Sequence[Arrays], folder: str
+    path: str, inputs: Sequence[Input], samples: Sequence[Arrays], folder: str
 ) -> tuple[dict[str, str], dict[str, str], float]:
     """Write the SavedModel of the graph at `path` into `folder`, proven on `samples`, or on random numbers.
 
-    The inputs `last` get their channels last; all others, and all outputs, keep their shapes. Gives the graph's names
-    of inputs and outputs by those in the signature, and the largest error relative to an output's range.
+    Inputs whose layout is NCHW get their channels last; all others, and all outputs, keep their shapes. Gives the
+    graph's names of inputs and outputs by those in the signature, and the largest error relative to an output's range.
 
     Raises GraphError naming the operator that onnx2tf does not have, or the output that it gives wrongly.
     """
     plain = read_plain(Path(path), inputs)
+    last = {item.name for item in inputs if item.layout == "NCHW"}
     turned = [new for new, old in plain.inputs.items() if old in last]
     model = _converted(plain, turned)
     examples = [_named(sample, plain) for sample in samples] or [_random(plain, inputs)]
@@ -110,7 +107,7 @@ def _call(model: Any, plain: Plain, turned: Sequence[str], example: Arrays) -> A
         return list(made) if isinstance(made, (list, tuple)) else [made]
 
     first = [array.numpy() for array in run(*_fed(plain, turned, example))]
-    wanted = run_onnx(plain, example)
+    wanted = run_onnx(plain.model, list(plain.outputs), example)
     axes = {name: _axes(name, array, wanted[name], plain) for name, array in zip(plain.outputs, first, strict=True)}
 
     def call(*tensors: Any) -> dict[str, Any]:
@@ -146,7 +143,8 @@ def _axes(name: str, made: Any, wanted: Any, plain: Plain) -> tuple[int, ...] | 
 
 def _error(call: Any, plain: Plain, turned: Sequence[str], example: Arrays) -> float:
     """Give the largest error of the function on an example. Raises GraphError where it is above TOLERANCE."""
-    made, wanted = call(*_fed(plain, turned, example)), run_onnx(plain, example)
+    made = call(*_fed(plain, turned, example))
+    wanted = run_onnx(plain.model, list(plain.outputs), example)
     errors = {name: difference(made[name].numpy(), wanted[name]) for name in plain.outputs}
     for name, error in errors.items():
         if not error <= TOLERANCE:
@@ -156,14 +154,6 @@ def _error(call: Any, plain: Plain, turned: Sequence[str], example: Arrays) -> f
 
 def _wrong(output: str, how: str) -> GraphError:
     return GraphError(f"onnx2tf converts the graph wrongly: the output {output} {how}", REMEDY)
-
-
-def run_onnx(plain: Plain, example: Arrays) -> dict[str, Any]:
-    """Run the graph in ONNX Runtime, with nothing optimised."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(plain.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(plain.outputs, session.run(list(plain.outputs), dict(example)), strict=True))
 
 
 def _save(call: Any, model: Any, folder: str) -> None:

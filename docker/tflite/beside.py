@@ -9,16 +9,11 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 import onnx
-import onnxruntime
 import onnxtf
 import tensorflow as tf
-from closeness import difference
+from closeness import TOLERANCE, difference, run_onnx
 from jobkit import GraphError
 from onnxtf import Converted
-
-# Of an output's range. Both compute in fp32 and sum in other orders, which has given 1e-5 at most; what onnx-tf gets
-# wrong has given 1e-2 and more.
-TOLERANCE = 1e-3
 
 REMEDY = "try the other way, via: onnx2tf; or write this part of the model with other operators"
 
@@ -32,7 +27,7 @@ def check(converted: Converted, source: onnx.ModelProto, samples: Sequence[Array
     """
     largest = 0.0
     for sample in samples:
-        wanted = _run_onnx(source, converted.outputs, sample)
+        wanted = run_onnx(source, converted.outputs, sample)
         error, name = _worst(_run(converted, sample), wanted, converted.outputs)
         if not error <= TOLERANCE:
             raise GraphError(f"onnx-tf converts the graph wrongly: {_blame(source, sample, name, error)}", REMEDY)
@@ -43,15 +38,6 @@ def check(converted: Converted, source: onnx.ModelProto, samples: Sequence[Array
 def _run(converted: Converted, sample: Arrays) -> Dict[str, Any]:
     given = converted.call(*(tf.constant(sample[name]) for name in converted.inputs))
     return {name: given[f"output_{index}"].numpy() for index, name in enumerate(converted.outputs)}
-
-
-def _run_onnx(model: onnx.ModelProto, names: Sequence[str], sample: Arrays) -> Dict[str, Any]:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    fed = {value.name: sample[value.name] for value in session.get_inputs()}
-    return dict(zip(names, session.run(list(names), fed), strict=True))
 
 
 def _worst(got: Arrays, wanted: Arrays, names: Sequence[str]) -> Tuple[float, str]:
@@ -66,7 +52,7 @@ def _blame(model: onnx.ModelProto, sample: Arrays, output: str, error: float) ->
     tensors = _tensors(model)
     del shown.graph.output[:]
     shown.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
-    wanted = _run_onnx(shown, tensors, sample)
+    wanted = run_onnx(shown, tensors, sample)
     got = _run(onnxtf.convert(model, tensors), sample)
     said = f"the output {output} is off by {error:.2g} of its range"
     for node in model.graph.node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence, Tuple
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
 import beside
 import onnxtf
@@ -11,14 +11,16 @@ from jobkit import Input
 
 def to_saved_model(
     path: str, inputs: Sequence[Input], samples: Sequence[Mapping[str, Any]], folder: str
-) -> Tuple[Tuple[str, ...], Tuple[str, ...], float]:
+) -> Tuple[Dict[str, str], Dict[str, str], float]:
     """Write the SavedModel of the graph at `path` into `folder`, proven on `samples`.
 
-    Gives the names of the graph's inputs and outputs, which the signature has as ``input_0``, ``output_0`` and so on,
-    and the largest error.
+    Gives the graph's names of inputs and outputs by those in the signature, ``input_0``, ``output_0`` and so on, and
+    the largest error.
     """
     model = onnxtf.read(path, inputs)
     converted = onnxtf.convert(model)
     error = beside.check(converted, model, samples)
     onnxtf.save(converted, folder)
-    return converted.inputs, converted.outputs, error
+    inputs = {f"input_{index}": name for index, name in enumerate(converted.inputs)}
+    outputs = {f"output_{index}": name for index, name in enumerate(converted.outputs)}
+    return inputs, outputs, error

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelfarm.decoders import roles
 from modelfarm.decoders.activation import logistic
 from modelfarm.decoders.nms import corners_of, detect
 from modelfarm.decoders.prediction import Column, Outputs, Placement, Prediction
-from modelfarm.errors import RecipeError, nearest
+from modelfarm.errors import RecipeError
 
 Floats = NDArray[np.float64]
 WIDTH = 16  # cx, cy, w, h, 6 landmarks x, y
@@ -90,11 +91,4 @@ class Decoder:
         return rows
 
     def _output(self, outputs: Outputs, role: str) -> NDArray[Any]:
-        name, width = self._names[role], {"boxes": WIDTH, "scores": 1}[role]
-        if name not in outputs:
-            raise RecipeError(f"decoder blaze_face: {role}: there is no output {name!r}; {nearest(name, outputs)}")
-        array = outputs[name]
-        if array.ndim != 3 or array.shape[2] != width:
-            raise RecipeError(f"decoder blaze_face: {role}: output {name!r} has shape {list(array.shape)}, "
-                              f"expected (batch, boxes, {width})")
-        return array
+        return roles.rows(outputs, self._names[role], {"boxes": WIDTH, "scores": 1}[role], f"blaze_face: {role}")

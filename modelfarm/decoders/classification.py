@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelfarm.decoders import roles
 from modelfarm.decoders.activation import softmax
 from modelfarm.decoders.prediction import Classification, Column, Outputs, Placement, Prediction
-from modelfarm.errors import RecipeError, nearest
+from modelfarm.errors import RecipeError
 
 RANKED = 5  # classes that a prediction names, best first
 
@@ -51,9 +52,8 @@ class Decoder:
 
     def _scores(self, outputs: Outputs) -> tuple[str, NDArray[Any]]:
         name = self._output or _only(outputs)
-        if name not in outputs:
-            raise RecipeError(f"decoder classification: there is no output {name!r}; {nearest(name, outputs)}")
-        scores = outputs[name].reshape(len(outputs[name]), -1)
+        array = roles.named(outputs, name, "classification")
+        scores = array.reshape(len(array), -1)
         if self._labels and len(self._labels) != scores.shape[1]:
             raise RecipeError(f"decoder classification: {len(self._labels)} labels, but output {name!r} has "
                               f"{scores.shape[1]} classes", remedy="the labels file has one class name a line")

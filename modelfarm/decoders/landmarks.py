@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelfarm.decoders import roles
 from modelfarm.decoders.activation import logistic
 from modelfarm.decoders.prediction import Column, Detection, Outputs, Placement, Prediction
-from modelfarm.errors import RecipeError, nearest
+from modelfarm.errors import RecipeError
 
 Floats = NDArray[np.float64]
 
@@ -65,10 +66,7 @@ class Decoder:
         return logistic(array.reshape(batch))
 
     def _output(self, outputs: Outputs, role: str) -> NDArray[Any]:
-        name = str(self._names[role])
-        if name not in outputs:
-            raise RecipeError(f"decoder landmarks: {role}: there is no output {name!r}; {nearest(name, outputs)}")
-        return outputs[name]
+        return roles.named(outputs, str(self._names[role]), f"landmarks: {role}")
 
 
 def _object(points: Floats, score: float, placement: Placement | None) -> Detection:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelfarm.decoders import roles
 from modelfarm.decoders.nms import corners_of, detect
 from modelfarm.decoders.prediction import Column, Outputs, Placement, Prediction
-from modelfarm.errors import RecipeError, nearest
+from modelfarm.errors import RecipeError
 
 Floats = NDArray[np.float64]
 
@@ -93,14 +94,8 @@ class Decoder:
         return boxes
 
     def _output(self, outputs: Outputs, role: str) -> NDArray[Any]:
-        name, width = self._names[role], {"boxes": 4, "scores": 2, "landmarks": 10}[role]
-        if name not in outputs:
-            raise RecipeError(f"decoder ssd_face: {role}: there is no output {name!r}; {nearest(name, outputs)}")
-        array = outputs[name]
-        if array.ndim != 3 or array.shape[2] != width:
-            raise RecipeError(f"decoder ssd_face: {role}: output {name!r} has shape {list(array.shape)}, "
-                              f"expected (batch, boxes, {width})")
-        return array
+        width = {"boxes": 4, "scores": 2, "landmarks": 10}[role]
+        return roles.rows(outputs, self._names[role], width, f"ssd_face: {role}")
 
 
 def _priors(options: Mapping[str, Any]) -> Priors:

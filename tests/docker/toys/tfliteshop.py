@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import opening
 import tflitenets as nets
+import way
 from child import Child
 from jobfolder import write_job
 from jobkit import Events, Refused
@@ -20,9 +21,9 @@ class Shop:
 
     def __init__(self, root):
         """Let all jobs have one process; `usual` is the layout that this way gives its inputs."""
-        self.root, self.random, self.usual = root, np.random.default_rng(0), converter.LAYOUT
+        self.root, self.random, self.usual = root, np.random.default_rng(0), converter.WAY.layout
         self.child = Child("tensorflow")
-        converter.child_of = opening.child_of = lambda job: self.child
+        way.child_of = opening.child_of = lambda job: self.child
 
     def anew(self):
         """End the process, so that the next job has one of its own."""
