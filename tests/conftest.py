@@ -7,9 +7,9 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +17,11 @@ from modelfarm.console import Console
 from modelfarm.runners.venv import VenvRunner
 from modelfarm.settings import ROOT, from_environment
 from modelfarm.target import read_targets
+from tests.images.registry import Registry, running_registry
 from tests.toys import Toys, make_toy_wheel, make_toys
+
+if TYPE_CHECKING:
+    from tests.engines.cluster import Cluster
 
 # Tests that want containers say so themselves, whatever this machine has.
 os.environ.setdefault("RUNNER", "venv")
@@ -87,3 +91,28 @@ def toys(tmp_path: Path, toy_cache: Path) -> Toys:
     toys = make_toys(tmp_path, toy_cache)
     toys.model()
     return toys
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Return a cluster whose scheduler serves all tests of a file; each hires its own workers."""
+    from tests.engines.cluster import cluster  # not above: Dask takes a second to import, and few tests want it
+
+    with cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture
+def site(scheduler: Cluster) -> Iterator[Cluster]:
+    """Return the cluster without workers."""
+    yield scheduler
+    for name in list(scheduler.workers):
+        scheduler.kill(name)
+    scheduler.connected(0)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Return a real registry on loopback."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry

@@ -16,13 +16,7 @@ from modelfarm.settings import ROOT
 from tests.end.conftest import Shop
 from tests.end.test_report import ONNX, retarget
 from tests.engines.cluster import Cluster, cluster
-from tests.images.registry import Registry, running_registry
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
+from tests.images.registry import Registry
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,22 +37,6 @@ toys = Toys(folder=Path(sys.argv[1]), cache=Path(sys.argv[2]))
 with door() as console:
     raise SystemExit(work(ToyFarm(replace(toys.settings, engine=sys.argv[3])), "", Request(), console))
 """
-
-
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Return a cluster whose scheduler serves all tests of this file; each hires its own workers."""
-    with cluster(tmp_path_factory.mktemp("cluster")) as made:
-        yield made
-
-
-@pytest.fixture
-def site(scheduler: Cluster) -> Iterator[Cluster]:
-    """Return the cluster without workers."""
-    yield scheduler
-    for name in list(scheduler.workers):
-        scheduler.kill(name)
-    scheduler.connected(0)
 
 
 def farm(toys: Toys, site: Cluster) -> ToyFarm:

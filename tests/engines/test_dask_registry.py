@@ -6,7 +6,6 @@ import io
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,39 +16,12 @@ from modelfarm.console import Console
 from modelfarm.engines.engine import Outcome
 from modelfarm.errors import ConversionError, RegistryError
 from modelfarm.settings import ROOT
-from tests.engines.cluster import Cluster, cluster
+from tests.engines.cluster import Cluster
 from tests.engines.test_dask import COMMAND, ended, jobs, parent
-from tests.images.registry import Registry, free_port, running_registry
-from tests.registry.conftest import own_name
+from tests.images.registry import Registry, free_port
 from tests.toys import ToyFarm, Toys
 
 NAMES = ["a", "b", "c", "d"]
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
-
-
-@pytest.fixture
-def place(registry: Registry, request: pytest.FixtureRequest) -> str:
-    return f"{registry.host}/{own_name(request)}"
-
-
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("cluster")) as made:
-        yield made
-
-
-@pytest.fixture
-def site(scheduler: Cluster) -> Iterator[Cluster]:
-    """Return the cluster without workers."""
-    yield scheduler
-    for name in list(scheduler.workers):
-        scheduler.kill(name)
-    scheduler.connected(0)
 
 
 def hire(toys: Toys, site: Cluster, *names: str) -> list[Path]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,28 +23,16 @@ from modelfarm.errors import ArtifactError, ConversionError, FarmError, Interrup
 from modelfarm.job import Job
 from modelfarm.registry import line
 from modelfarm.store import Store
-from tests.images.registry import Registry, free_port, running_registry
+from tests.images.registry import Registry, free_port
 from tests.registry.conftest import own_name
 from tests.registry.relay import relay
 from tests.toys import Toys
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "_PAUSE", 0.0)
     monkeypatch.setattr(inputs_module, "_LATE", 0.1)
-
-
-@pytest.fixture
-def place(registry: Registry, request: pytest.FixtureRequest) -> str:
-    """Return a path in the registry that no other test has."""
-    return f"{registry.host}/{own_name(request)}"
 
 
 class Machine:

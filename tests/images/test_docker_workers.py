@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,24 +21,9 @@ from modelfarm.farm import Farm
 from modelfarm.plan import Request
 from modelfarm.settings import ROOT, from_environment
 from tests.end.conftest import INVOKE, Shop
-from tests.engines.cluster import Cluster, cluster
+from tests.engines.cluster import Cluster
 
 HAND = "modelfarm.hand"
-
-
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("cluster")) as made:
-        yield made
-
-
-@pytest.fixture
-def site(scheduler: Cluster) -> Iterator[Cluster]:
-    """Return the cluster without workers."""
-    yield scheduler
-    for name in list(scheduler.workers):
-        scheduler.kill(name)
-    scheduler.connected(0)
 
 
 @pytest.fixture
