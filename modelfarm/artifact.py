@@ -77,6 +77,12 @@ class Artifact:
         """Return where the file `name` of this artifact lies."""
         return self.folder / name
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Return what the toolchain told; nothing where the manifest does not say it."""
+        facts = self.manifest.get("predicate", {}).get("verification", {}).get("facts")
+        return facts if isinstance(facts, Mapping) else {}
+
     @cached_property
     def smoke(self) -> Mapping[str, Any]:
         """Return the figures in smoke.json, empty where there is none; raise ArtifactError where damaged."""

@@ -16,7 +16,7 @@ from modelfarm.board import Blocks
 from modelfarm.build import Builder
 from modelfarm.console import Console
 from modelfarm.digest import Digests
-from modelfarm.engines.engine import Engine, Outcome
+from modelfarm.engines.engine import Engine, Outcome, code_of
 from modelfarm.engines.graph import Graph, Watch
 from modelfarm.engines.local import LocalEngine
 from modelfarm.engines.slots import Slots
@@ -123,7 +123,7 @@ class Farm:
         jobs, outcomes = self._plan(planner.jobs, names)
         outcomes += self.run(jobs, Blocks(console), console, at_a_time=self.settings.jobs or 1)
         print_outcomes(outcomes, console)
-        return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
+        return code_of(outcomes)
 
     def compare(self, target: str, model: str, request: Request, console: Console) -> int:
         """Print what each way and precision of a target makes of a model; what is missing is converted first.
@@ -146,7 +146,7 @@ class Farm:
             failed = [each for each in done if each.error and each.job and each.job.key not in wanted]
             outcomes += [*named, *failed, *(each for each in done if each.job and each.job.key in wanted)]
         print_comparison(outcomes, next(iter(made.ways), ""), console)
-        return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
+        return code_of(outcomes)
 
     def planner(self, target: Target, request: Request, console: Console) -> Planner:
         """Return what plans a target's jobs, and those of the target that it needs."""
@@ -317,7 +317,7 @@ class Farm:
             done = self.run(jobs, Blocks(console), console, at_a_time=self.settings.jobs or 1)
             outcomes += [*refused, *done]
             print_lint([*refused, *done], reader.title, console)
-        return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
+        return code_of(outcomes)
 
     def images(self) -> Desk:
         """Return what takes orders about the images of targets."""

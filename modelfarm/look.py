@@ -14,7 +14,7 @@ from modelfarm.console import Console
 from modelfarm.edits import OTHER_NAMES
 from modelfarm.errors import UsageError
 from modelfarm.job import REFERENCE, Job, JobResult, JobSpec, read_result
-from modelfarm.manifest import EDITED, OUTPUTS, Origin, read_facts
+from modelfarm.manifest import EDITED, OUTPUTS, Origin
 from modelfarm.phrase import rounded
 from modelfarm.recipe import Output, Recipe
 from modelfarm.target import Target
@@ -44,7 +44,7 @@ class Looker(Builder):
         if recipe.decoder is None:
             raise UsageError(f"{recipe.name} names no decoder, so that its outputs have no meaning to draw",
                              remedy="give the recipe a decoder")
-        choice, facts = replace(recipe.samples, random=0, regions={}), read_facts(artifact)
+        choice, facts = replace(recipe.samples, random=0, regions={}), artifact.facts
         (sample,) = samples.prepare(recipe.inputs, choice, [picture], [], {})[:1]
         job = _job(artifact, origin, target, replace(recipe, outputs=_outputs(recipe, facts)))
         self.runners(target).prepare(target, console, self._go_on)

@@ -55,12 +55,6 @@ def read_origin(artifact: Artifact) -> Origin:
                             f"{type(error).__name__}: {error}", remedy="make the artifact anew") from error
 
 
-def read_facts(artifact: Artifact) -> Mapping[str, Any]:
-    """Return what the toolchain told of an artifact; nothing where its manifest does not say it."""
-    facts = artifact.manifest.get("predicate", {}).get("verification", {}).get("facts")
-    return facts if isinstance(facts, Mapping) else {}
-
-
 def _origin(predicate: Mapping[str, Any], key: str) -> Origin:
     internal = predicate["buildDefinition"]["internalParameters"]
     identity = internal["identity"]

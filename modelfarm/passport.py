@@ -35,8 +35,7 @@ class Passport:
 
 def read_passport(artifact: Artifact) -> Passport | None:
     """Return what an artifact was made for, None where it runs anywhere; raises ArtifactError where that is garbled."""
-    facts = artifact.manifest.get("predicate", {}).get("verification", {}).get("facts", {})
-    engine = facts.get("engine")
+    engine = artifact.facts.get("engine")
     if not isinstance(engine, Mapping) or "capability" not in engine:
         return None
     try:

@@ -217,7 +217,7 @@ def usual_variant(target: Target) -> str:
 
 def _alike(fresh: Trial, artifact: Artifact) -> str:
     """Compare what the toolchain found in two files that it cannot run; raises GateError where it differs."""
-    then, now = artifact.manifest["predicate"]["verification"]["facts"], fresh.result.facts
+    then, now = artifact.facts, fresh.result.facts
     if other := [name for name in {**then, **now} if then.get(name) != now.get(name)]:
         raise GateError(f"made again, it is another: {', '.join(other)} differ",
                         remedy="the artifact in the store is as it was; the toolchain does not give the same twice")

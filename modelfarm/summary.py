@@ -107,7 +107,7 @@ def print_lint(outcomes: Sequence[Outcome], title: str, console: Console) -> Non
     """Print what a target will not take of each model, then each failure on standard error."""
     for outcome in (outcome for outcome in outcomes if outcome.built):
         assert outcome.built
-        findings = read_findings(outcome.built.artifact.manifest["predicate"]["verification"]["facts"])
+        findings = read_findings(outcome.built.artifact.facts)
         console.lines([f"{outcome.name.partition('/')[0]} for {title}", *report(findings, title)])
     console.close()
     for outcome in outcomes:

@@ -73,10 +73,7 @@ class Trial:
     @cached_property
     def inherited(self) -> Mapping[str, Any]:
         """Return what the edits of the graph that the job starts from had to tell; nothing where there were none."""
-        if self.origin is None:
-            return {}
-        facts: Mapping[str, Any] = self.origin.manifest["predicate"]["verification"]["facts"].get(EDITED) or {}
-        return facts
+        return (self.origin.facts.get(EDITED) if self.origin else None) or {}
 
     @cached_property
     def outputs(self) -> tuple[Output, ...]:

@@ -18,7 +18,7 @@ from modelfarm.artifact import Artifact
 from modelfarm.console import Console
 from modelfarm.digest import key_of
 from modelfarm.errors import ArtifactError
-from modelfarm.manifest import Origin, read_facts, read_origin
+from modelfarm.manifest import Origin, read_origin
 from tests.toys import Toys, make_toys
 
 LIMITS = "limits: [{unit: relative, limit: 0.5, because: tens}, {unit: px, limit: 9, because: x, precision: fp16}]"
@@ -184,9 +184,9 @@ def test_a_manifest_that_does_not_say_it_is_an_artifact_error(toys: Toys, path: 
 
 def test_what_the_toolchain_told_can_be_read_back_and_is_nothing_where_the_manifest_is_silent(toys: Toys) -> None:
     found = artifact(toys)
-    assert read_facts(found) == found.manifest["predicate"]["verification"]["facts"]
+    assert found.facts == found.manifest["predicate"]["verification"]["facts"]
     for silent in ({}, {"predicate": {}}, {"predicate": {"verification": {"facts": None}}}):
-        assert read_facts(replace(found, manifest=silent)) == {}
+        assert replace(found, manifest=silent).facts == {}
 
 
 def test_a_manifest_of_an_earlier_farm_has_no_toolchain(toys: Toys) -> None:

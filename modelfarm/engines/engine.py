@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,11 @@ class Outcome:
     lines: tuple[str, ...] = ()
     seconds: float = 0.0
     worker: str = ""
+
+
+def code_of(outcomes: Iterable[Outcome]) -> int:
+    """Return the exit code: 0, or that of the first failure."""
+    return next((outcome.error.code for outcome in outcomes if outcome.error), 0)
 
 
 class Engine(Protocol):

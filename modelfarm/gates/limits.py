@@ -27,8 +27,7 @@ class Limits:
     `errors` is the greatest error by unit: px (of the network's input), score (0 to 1) or relative (to the range of the
     reference); `cosines` the least cosine by unit. Rows that score less than `faint` in both never become a prediction,
     and are bounded by `unseen`, a share of the column's range. `raw` times its limit is what a column may be off that a
-    decoder works out of raw heads. `noise` says whether random samples are judged where
-    there are others.
+    decoder works out of raw heads. `noise` says whether random samples are judged where there are others.
 
     The others concern decoded results: intersection over union, score, and pixels of the original picture, of boxes and
     of landmarks; `share` is the least share of samples whose best class is the reference's. `golden` is for golden
