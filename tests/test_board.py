@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
@@ -103,6 +104,17 @@ def test_a_board_with_nothing_to_do_draws_nothing() -> None:
     assert stream.getvalue() == ""
 
 
+def read_until(leader: int, *words: str) -> str:
+    """Return what a terminal shows, once it shows these words; it gets what is written piece by piece."""
+    text, deadline = "", time.monotonic() + 20
+    while not all(word in text for word in words):
+        assert time.monotonic() < deadline, text
+        with suppress(BlockingIOError):
+            text += os.read(leader, 1 << 16).decode(errors="replace")
+        time.sleep(0.01)
+    return text
+
+
 def test_on_a_terminal_it_is_drawn_and_gone_in_the_end(jobs: list[Job]) -> None:
     leader, follower = pty.openpty()
     os.set_blocking(leader, False)
@@ -110,16 +122,12 @@ def test_on_a_terminal_it_is_drawn_and_gone_in_the_end(jobs: list[Job]) -> None:
         board = Board(console, {})
         board.begin(2, jobs)
         board.started(jobs[0])
-        time.sleep(0.3)  # it is redrawn ten times a second
-        drawn = os.read(leader, 1 << 16).decode()
+        read_until(leader, "1 running, 2 waiting, 0 done, 2 cached, 0 failed", "toy/toy")
         board.ended(good(jobs[0]))
         board.close()
         console.close()
-        after = os.read(leader, 1 << 16).decode()
+        read_until(leader, "+ toy/toy")
     os.close(leader)
-    assert "1 running, 2 waiting, 0 done, 2 cached, 0 failed" in drawn
-    assert "toy/toy" in drawn
-    assert "+ toy/toy" in after
 
 
 @pytest.mark.parametrize(("seconds", "words"), [
